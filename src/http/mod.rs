@@ -1,0 +1,8 @@
+//! What every HTTP surface shares: error bodies, keys, bodies with limits, and the accept loop. No route lives here.
+
+pub mod auth;
+pub mod body;
+mod error;
+pub mod serve;
+
+pub use error::{ApiError, FieldError};

@@ -1,0 +1,203 @@
+//! What can be asked of the committer, and what it answers. Every change of stored state is one of these.
+
+use crate::model::{
+    AgentId, AgentNameError, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Status, Timestamp,
+    TraceSpans,
+};
+use crate::store::PresenceWrite;
+
+/// One thing to do, answered after the commit that made it durable.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// The project of the key that came with it.
+    pub project: ProjectId,
+    /// Has its effect once: when the key has been seen, the answer says so and nothing changes.
+    pub dedup: Option<DedupKey>,
+    /// What it weighs in the queue, in bytes.
+    pub bytes: usize,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Take in observations; agents that do not exist come to exist. → [`Outcome::Observed`], one per observation.
+    Observe(Vec<Observation>),
+    /// Take in spans. → [`Outcome::Done`]
+    Spans {
+        /// When they arrived.
+        received_at: Timestamp,
+        /// The spans by trace.
+        traces: Vec<TraceSpans>,
+    },
+    /// Take in notices of a third party, whose agents must be found first. → [`Outcome::Noticed`], one per notice.
+    Notices(Vec<Notice>),
+    /// Queue a restart because someone asked. → [`Outcome::Restart`]
+    Restart {
+        /// Whom.
+        agent: AgentId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Hand all queued commands of the project to the runner at `peer`. → [`Outcome::Commands`]
+    HandOut {
+        /// `address:port` of the runner's connection.
+        peer: String,
+    },
+    /// A runner tells what became of a command. → [`Outcome::Result`]
+    CommandResult {
+        /// Which command.
+        id: CommandId,
+        /// What became of it.
+        verdict: Verdict,
+        /// The runner's words.
+        message: Option<String>,
+    },
+    /// Replace an agent's settings. → [`Outcome::Changed`]
+    Settings {
+        /// Whose.
+        agent: AgentId,
+        /// All of its settings.
+        settings: PolicyPatch,
+    },
+    /// Pause (`true`) or resume an agent. → [`Outcome::Changed`]
+    Pause {
+        /// Whom.
+        agent: AgentId,
+        /// Pause or resume.
+        paused: bool,
+    },
+    /// Deadlines of agents (of any project) may have passed. → [`Outcome::Done`]
+    Deadlines(Vec<AgentId>),
+    /// Leases or last moments of commands (of any project) may have passed. → [`Outcome::Done`]
+    CommandDeadlines(Vec<CommandId>),
+    /// The gateway was there. → [`Outcome::Done`]
+    Presence(PresenceWrite),
+}
+
+/// What a runner says of a command it was handed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Carried out.
+    Completed,
+    /// Tried, and failed.
+    Failed,
+    /// Not tried: the runner does not watch the target, or does not know the action.
+    Rejected,
+}
+
+/// What a third party told, before it is known which agent it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// Possible agents, the best first, each with how it was found. Only agents that exist are taken.
+    pub candidates: Vec<Candidate>,
+    /// What is told of the agent.
+    pub message: String,
+    /// Error, warning, recovery, or none of these.
+    pub tone: Tone,
+    /// Makes the notice have its effect once.
+    pub dedup: Option<DedupKey>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// Fields to keep with the event (ids and names, never prompts or outputs).
+    pub evidence: serde_json::Value,
+}
+
+/// An agent's name found in a notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The name.
+    pub name: String,
+    /// Where it was found, for example `metadata.agent`.
+    pub matched_by: String,
+}
+
+/// What a notice means for the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// It failed.
+    Error,
+    /// It is in trouble.
+    Warning,
+    /// The trouble is over.
+    Recovery,
+    /// Neither good nor bad.
+    Neutral,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// To [`Work::Observe`].
+    Observed(Vec<Result<Seen, Refusal>>),
+    /// To [`Work::Notices`].
+    Noticed(Vec<NoticeOutcome>),
+    /// To [`Work::Restart`].
+    Restart(Result<RestartOutcome, Refusal>),
+    /// To [`Work::HandOut`].
+    Commands(Vec<Command>),
+    /// To [`Work::CommandResult`].
+    Result(Result<Command, Refusal>),
+    /// To [`Work::Settings`] and [`Work::Pause`].
+    Changed(Result<(), Refusal>),
+    /// Done; nothing to tell.
+    Done,
+    /// The intake's dedup key had been seen: nothing was changed.
+    Duplicate,
+}
+
+/// What one observation led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The agent's number.
+    pub agent: AgentId,
+    /// Its status now.
+    pub status: Status,
+    /// The word for a client that may stop itself: only for a hard loop (or an exhausted budget).
+    pub warning: Option<&'static str>,
+    /// Why, in words; empty while all is well.
+    pub reason: String,
+}
+
+/// What one notice led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoticeOutcome {
+    /// The agent it was tied to: number, name, and how it was found.
+    pub agent: Option<(AgentId, String, String)>,
+    /// Whether a restart command was queued.
+    pub restart_queued: bool,
+    /// Whether the notice had been seen before.
+    pub duplicate: bool,
+}
+
+/// What a wish for a restart led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestartOutcome {
+    /// The open command.
+    pub command: Command,
+    /// Whether it had been open before.
+    pub joined: bool,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The project has as many agents as it may have.
+    #[error("upgrade_required")]
+    AgentLimit,
+    /// No such agent in this project.
+    #[error("agent not found")]
+    NoAgent,
+    /// No such command in this project.
+    #[error("command not found")]
+    NoCommand,
+    /// No runner has ever said how the agent is restarted.
+    #[error(
+        "no restart target is known for this agent; start a runner that watches it, so that it reports restart_type and restart_target"
+    )]
+    NoTarget,
+    /// The name cannot be an agent's.
+    #[error(transparent)]
+    Name(#[from] AgentNameError),
+}

@@ -1,0 +1,8 @@
+//! Pulsegate: a gateway for the health of AI agents.
+
+pub mod clock;
+pub mod http;
+pub mod ids;
+pub mod ingest;
+pub mod model;
+pub mod store;

@@ -1,0 +1,206 @@
+//! What is remembered of one agent.
+
+use serde::{Deserialize, Serialize};
+
+use super::histogram::Histogram;
+use super::{CommandId, Conditions, ErrorNote, Money, RestartTarget, Run, Source, Status, Timestamp};
+
+/// The upper bound of an encoded [`AgentState`], in bytes.
+pub const STATE_BYTES_MAX: usize = 2048;
+
+/// All that is remembered of one agent and changes with its signals. Bounded: at most [`STATE_BYTES_MAX`] encoded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgentState {
+    /// The newest time `apply` has seen; time never runs backwards for an agent.
+    pub updated_at: Timestamp,
+    /// The status derived last, and since when it holds.
+    pub status: Status,
+    /// When [`AgentState::status`] began.
+    pub status_since: Timestamp,
+    /// The active conditions.
+    pub conditions: Conditions,
+    /// When the evaluator must look again; [`Timestamp::MAX`] when never. It may be earlier than needed, never later.
+    pub deadline: Timestamp,
+    /// Signs of life.
+    pub life: Life,
+    /// Work and results.
+    pub work: Work,
+    /// Trouble told by the agent or by others, short of a failure.
+    pub report: Option<Report>,
+    /// The newest error, of whatever kind.
+    pub last_error: Option<ErrorNote>,
+    /// The newest run seen.
+    pub last_run: Option<Run>,
+    /// Restarts: the open command and the dose so far.
+    pub restarts: RestartLedger,
+    /// Where restart commands go, as the runner reported it.
+    pub restart_target: Option<Box<RestartTarget>>,
+    /// The framework the agent says it is built with.
+    pub agent_type: Option<Box<str>>,
+    /// Counters since the agent was first seen.
+    pub totals: Totals,
+}
+
+/// Signs of life.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// When this run of the agent was first heard: reset by `down`, `stopped` and a restart.
+    pub run_since: Option<Timestamp>,
+    /// Signs of life in this run.
+    pub run_signals: u32,
+    /// Newest sign of life of the agent itself (heartbeats, spans, OpAMP).
+    pub own: Option<Timestamp>,
+    /// Newest report of a runner that the process runs.
+    pub supervisor: Option<Timestamp>,
+    /// Set while a runner says that the process does not run: since when.
+    pub gone_since: Option<Timestamp>,
+    /// Newest heartbeat.
+    pub heartbeat: Option<Timestamp>,
+    /// Set by a deliberate end, until the next sign of life.
+    pub stopped_at: Option<Timestamp>,
+    /// An operator does not want the agent watched.
+    pub paused: bool,
+    /// Bit set of [`Source`]s heard from, by index in [`Source::ALL`].
+    pub sources: u8,
+    /// Interval the sender declared, in milliseconds.
+    pub declared_interval_ms: Option<u32>,
+}
+
+impl Life {
+    /// Newest sign of life that counts: the agent's own where there ever was one, else the runner's.
+    pub fn alive(&self) -> Option<Timestamp> {
+        self.own.or(self.supervisor)
+    }
+
+    /// Remembers that `source` was heard.
+    pub fn heard(&mut self, source: Source) {
+        self.sources |= 1 << source as u8;
+    }
+
+    /// The sources heard from.
+    pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
+        Source::ALL.into_iter().filter(|s| self.sources & (1 << *s as u8) != 0)
+    }
+}
+
+/// Work and results.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Whether the agent ever told of starts.
+    pub sends_starts: bool,
+    /// When the oldest unfinished piece of work began.
+    pub in_flight_since: Option<Timestamp>,
+    /// Newest result of any kind.
+    pub last_result: Option<Timestamp>,
+    /// Newest success.
+    pub last_success: Option<Timestamp>,
+    /// Failures since the last success.
+    pub failures_in_row: u32,
+    /// Successes since the last failure.
+    pub successes_in_row: u32,
+    /// The agent's own loop counter, as last reported.
+    pub iteration: Option<i64>,
+    /// Digest of the sender's prompt window, as last reported.
+    pub prompts: Option<u64>,
+}
+
+/// Trouble that is not (yet) a failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Who told it.
+    pub source: Source,
+    /// When it was told first.
+    pub since: Timestamp,
+    /// When it was told last.
+    pub at: Timestamp,
+    /// Good reports since.
+    pub good_since: u8,
+    /// What was told, cut as error texts are.
+    pub message: Box<str>,
+}
+
+/// Restarts of one agent: at most one open, and a dose limit on automatic ones.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RestartLedger {
+    /// The open restart command.
+    pub open: Option<CommandId>,
+    /// Whether a runner has taken it.
+    pub running: bool,
+    /// When the newest restart ended.
+    pub last_at: Option<Timestamp>,
+    /// Automatic restarts without a longer time of health in between.
+    pub automatic: u32,
+    /// Since when the agent has been healthy without a break.
+    pub healthy_since: Option<Timestamp>,
+}
+
+/// Counters since the agent was first seen. They never go down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Heartbeats of the agent itself.
+    pub heartbeats: u64,
+    /// Heartbeats of a runner on its behalf.
+    pub supervisor_beats: u64,
+    /// Telemetry requests that told something about it.
+    pub activities: u64,
+    /// Successful results.
+    pub successes: u64,
+    /// Failed results.
+    pub failures: u64,
+    /// Finished runs.
+    pub runs: u64,
+    /// Finished model calls.
+    pub model_calls: u64,
+    /// Of these, the failed ones.
+    pub model_calls_failed: u64,
+    /// Model calls by model: the first few models seen, then one slot for all others.
+    pub models: Vec<ModelTotals>,
+    /// Finished tool calls.
+    pub tool_calls: u64,
+    /// Of these, the failed ones.
+    pub tool_calls_failed: u64,
+    /// Tokens of heartbeats, which do not tell input from output.
+    pub tokens_unspecified: Option<u64>,
+    /// Input tokens, cached ones included.
+    pub tokens_input: Option<u64>,
+    /// Output tokens, reasoning included.
+    pub tokens_output: Option<u64>,
+    /// Of the input tokens, those read from a cache.
+    pub tokens_cached_input: Option<u64>,
+    /// Of the output tokens, those spent on reasoning.
+    pub tokens_reasoning: Option<u64>,
+    /// Cost as reported.
+    pub cost: Option<Money>,
+    /// Requests that cost more than `budget.request_usd`.
+    pub cost_spikes: u64,
+    /// Errors told by Langfuse.
+    pub langfuse_errors: u64,
+    /// Restarts by origin and outcome: automatic succeeded, automatic not, manual succeeded, manual not.
+    pub restarts: [u32; 4],
+    /// Times each status was entered, by code.
+    pub entered: [u32; Status::ALL.len()],
+    /// How late heartbeats came against their interval, in seconds.
+    pub heartbeat_latency: Histogram,
+    /// How long runs took, in seconds.
+    pub run_duration: Histogram,
+    /// Cost of a cycle (a beat or a run), in USD.
+    pub cycle_cost: Histogram,
+}
+
+/// How many models an agent's totals tell apart; the rest is added up under [`OTHER_MODELS`].
+pub const MODELS_MAX: usize = 8;
+/// The name under which models beyond [`MODELS_MAX`] are added up.
+pub const OTHER_MODELS: &str = "_other";
+/// The longest model name kept, in bytes.
+pub const MODEL_NAME_BYTES_MAX: usize = 64;
+
+/// Calls of one model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelTotals {
+    /// The model's name, at most [`MODEL_NAME_BYTES_MAX`] bytes.
+    pub model: Box<str>,
+    /// Successful calls.
+    pub ok: u64,
+    /// Failed calls.
+    pub failed: u64,
+}

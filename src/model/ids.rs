@@ -1,0 +1,168 @@
+//! Names and numbers that identify things.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! number_id {
+    ($(#[$doc:meta] $name:ident),* $(,)?) => {$(
+        #[$doc]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+number_id! {
+    /// A project's number, from 1.
+    ProjectId,
+    /// An agent's number, from 1, unique over all projects; the `agent_id` of the wire.
+    AgentId,
+    /// An event's number, rising with time.
+    EventId,
+}
+
+/// The longest agent name, in bytes of UTF-8.
+pub const AGENT_NAME_BYTES_MAX: usize = 200;
+
+/// Why a text cannot be an agent's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentNameError {
+    /// Nothing but white space.
+    #[error("agent name is empty; give each agent a unique name within its project")]
+    Empty,
+    /// Over [`AGENT_NAME_BYTES_MAX`].
+    #[error("agent name is {0} bytes long; at most {AGENT_NAME_BYTES_MAX} bytes of UTF-8 are allowed")]
+    TooLong(usize),
+    /// Contains a control character.
+    #[error("agent name contains a control character; use printable text")]
+    Control,
+}
+
+/// An agent: its project and its name. Names are free text (slashes, spaces, Unicode) of at most
+/// [`AGENT_NAME_BYTES_MAX`] bytes without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AgentKey {
+    /// The project the agent belongs to.
+    pub project: ProjectId,
+    /// The agent's name, unique in its project.
+    pub name: Arc<str>,
+}
+
+impl AgentKey {
+    /// Checks `name` and makes the key. Surrounding white space is removed.
+    pub fn new(project: ProjectId, name: &str) -> Result<Self, AgentNameError> {
+        let name = name.trim();
+        if name.is_empty() {
+            return Err(AgentNameError::Empty);
+        }
+        if name.len() > AGENT_NAME_BYTES_MAX {
+            return Err(AgentNameError::TooLong(name.len()));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(AgentNameError::Control);
+        }
+        Ok(Self { project, name: name.into() })
+    }
+
+    /// As [`AgentKey::new`], but makes the best of any text: control characters become spaces, the end is cut.
+    /// For names that arrive inside telemetry, where refusing would lose data. `None` when nothing is left.
+    pub fn lenient(project: ProjectId, name: &str) -> Option<Self> {
+        let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let trimmed = clean.trim();
+        let cut = trimmed.floor_char_boundary(AGENT_NAME_BYTES_MAX);
+        Self::new(project, &trimmed[..cut]).ok()
+    }
+}
+
+/// An OpenTelemetry trace id: 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TraceId(pub [u8; 16]);
+
+/// An OpenTelemetry span id: 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SpanId(pub [u8; 8]);
+
+/// A trace within its project: two projects may send the same trace id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TraceKey {
+    /// The project whose key sent the trace.
+    pub project: ProjectId,
+    /// The trace id on the wire.
+    pub trace: TraceId,
+}
+
+/// Names something that must have its effect once: 128 bits of BLAKE3 over project, kind and content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DedupKey(pub u128);
+
+impl DedupKey {
+    /// The key of `content` of one `kind` (for example `"otlp"` or `"idempotency-key"`) in one project.
+    pub fn of(project: ProjectId, kind: &str, content: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&project.0.to_le_bytes());
+        hasher.update(&(kind.len() as u64).to_le_bytes());
+        hasher.update(kind.as_bytes());
+        hasher.update(content);
+        let mut first = [0; 16];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(u128::from_le_bytes(first))
+    }
+}
+
+/// A command's id: a UUIDv7 made by the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommandId(pub Uuid);
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The first eight bytes of the BLAKE3 hash of `bytes`: names texts (messages, tool arguments, prompts) without keeping them.
+pub fn digest64(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_free_text_within_bounds() {
+        let key = |n: &str| AgentKey::new(ProjectId(1), n).map(|k| k.name.to_string());
+        assert_eq!(key("/var/run/my bot.pid"), Ok("/var/run/my bot.pid".into()));
+        assert_eq!(key(" 研究 "), Ok("研究".into()));
+        assert_eq!(key("  "), Err(AgentNameError::Empty));
+        assert_eq!(key(&"x".repeat(201)), Err(AgentNameError::TooLong(201)));
+        assert_eq!(key("a\nb"), Err(AgentNameError::Control));
+    }
+
+    #[test]
+    fn telemetry_names_are_mended_not_refused() {
+        let key = |n: &str| AgentKey::lenient(ProjectId(1), n).map(|k| k.name.to_string());
+        assert_eq!(key("a\nb"), Some("a b".into()));
+        assert_eq!(key(&"é".repeat(150)).map(|n| n.len()), Some(200));
+        assert_eq!(key("\n"), None);
+    }
+
+    #[test]
+    fn dedup_keys_differ_by_project_and_kind() {
+        let key = |p, k, c: &str| DedupKey::of(ProjectId(p), k, c.as_bytes());
+        assert_ne!(key(1, "a", "x"), key(2, "a", "x"));
+        assert_ne!(key(1, "a", "bx"), key(1, "ab", "x"));
+        assert_eq!(key(1, "a", "x"), key(1, "a", "x"));
+    }
+}

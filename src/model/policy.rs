@@ -1,0 +1,76 @@
+//! What is expected of an agent: thresholds, and what may be done for it.
+
+use std::time::Duration;
+
+use super::Money;
+
+/// The expectations that `health::apply` judges one agent by. Every value is also a key of the configuration's
+/// `health` section and of `PATCH /api/v1/agents/{id}`, under the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How often the agent gives a sign of life. 1 s to 24 h.
+    pub interval: Duration,
+    /// The interval of agents that only a runner reports on. 1 s to 24 h.
+    pub supervisor_interval: Duration,
+    /// `late` after this many intervals of silence. 1.0 to 100.
+    pub late_after: f64,
+    /// `down` after this many intervals of silence, plus `down_grace`. 1.0 to 1000.
+    pub down_after: f64,
+    /// Added to the silence that makes an agent `down`.
+    pub down_grace: Duration,
+    /// `stalled` after this long without any result while one is expected.
+    pub stalled_after: Duration,
+    /// When a result is expected.
+    pub progress: Progress,
+    /// `erroring` after this many failures in a row. 1 to 1000.
+    pub failures: u32,
+    /// The longest time an agent stays `starting`.
+    pub start_grace: Duration,
+    /// How long a self-reported warning or an error told by a tool keeps the agent `degraded` when nothing follows.
+    pub degraded_for: Duration,
+    /// Whether a restart command may be queued without a person asking for it.
+    pub auto_restart: bool,
+    /// No second automatic restart within this time.
+    pub restart_cooldown: Duration,
+    /// Automatic restarts without `restart_reset` of health in between, after which a person must act. 1 to 100.
+    pub restart_max: u32,
+    /// This long healthy forgets earlier automatic restarts.
+    pub restart_reset: Duration,
+    /// One request above this amount counts as a cost spike.
+    pub budget_request: Option<Money>,
+}
+
+/// When a lack of results means that the agent is stuck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// Decided by what the agent sends: nothing about work → never; starts and results → while work is in flight;
+    /// results only → always.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            supervisor_interval: Duration::from_secs(30),
+            late_after: 1.5,
+            down_after: 3.0,
+            down_grace: Duration::from_secs(10),
+            stalled_after: Duration::from_secs(300),
+            progress: Progress::Auto,
+            failures: 3,
+            start_grace: Duration::from_secs(120),
+            degraded_for: Duration::from_secs(600),
+            auto_restart: false,
+            restart_cooldown: Duration::from_secs(60),
+            restart_max: 3,
+            restart_reset: Duration::from_secs(600),
+            budget_request: Some(Money(1_000_000_000)),
+        }
+    }
+}

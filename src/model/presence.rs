@@ -1,0 +1,93 @@
+//! When the gateway itself was there: its own outage is never an agent's outage.
+
+use std::time::Duration;
+
+use super::Timestamp;
+
+/// How many past gaps are remembered; older ones lie before any deadline.
+pub const GAPS_MAX: usize = 64;
+
+/// When the gateway was accepting signals.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// When this run of the gateway began to accept.
+    pub started_at: Timestamp,
+    /// Times in which nothing could be accepted, oldest first, not overlapping.
+    gaps: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Presence {
+    /// A gateway that accepts since `started_at` and remembers earlier `gaps` (any order, overlaps allowed).
+    pub fn new(started_at: Timestamp, gaps: impl IntoIterator<Item = (Timestamp, Timestamp)>) -> Self {
+        let mut presence = Self { started_at, gaps: Vec::new() };
+        let mut gaps: Vec<_> = gaps.into_iter().collect();
+        gaps.sort();
+        for (from, to) in gaps {
+            presence.add_gap(from, to);
+        }
+        presence
+    }
+
+    /// Remembers that nothing could be accepted from `from` to `to`. Gaps must come in order of their start.
+    pub fn add_gap(&mut self, from: Timestamp, to: Timestamp) {
+        if to <= from {
+            return;
+        }
+        match self.gaps.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => self.gaps.push((from, to)),
+        }
+        if self.gaps.len() > GAPS_MAX {
+            self.gaps.remove(0);
+        }
+    }
+
+    /// The remembered gaps, oldest first.
+    pub fn gaps(&self) -> &[(Timestamp, Timestamp)] {
+        &self.gaps
+    }
+
+    /// When `span` of accepted time will have passed since `from`.
+    pub fn after(&self, from: Timestamp, span: Duration) -> Timestamp {
+        let mut end = from.plus(span);
+        for (gap_from, gap_to) in &self.gaps {
+            if *gap_to > from && *gap_from < end {
+                end = end.plus(gap_to.since((*gap_from).max(from)));
+            }
+        }
+        end
+    }
+
+    /// How much accepted time passed from `from` to `to`.
+    pub fn accepted(&self, from: Timestamp, to: Timestamp) -> Duration {
+        let blind: Duration = self.gaps.iter().map(|(a, b)| (*b).min(to).since((*a).max(from))).sum();
+        to.since(from).saturating_sub(blind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn t(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+    const fn s(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn deadlines_move_by_the_time_the_gateway_was_away() {
+        let p = Presence::new(t(4200), [(t(600), t(4200))]);
+        assert_eq!(p.after(t(590), s(190)), t(590 + 190 + 3600));
+        assert_eq!(p.after(t(100), s(190)), t(290), "a gap after the deadline does not count");
+        assert_eq!(p.after(t(1000), s(190)), t(4390), "silence that begins inside a gap starts at its end");
+        assert_eq!(p.accepted(t(590), t(4210)), s(20));
+    }
+
+    #[test]
+    fn overlapping_gaps_are_one() {
+        let p = Presence::new(t(0), [(t(20), t(30)), (t(10), t(25)), (t(50), t(40))]);
+        assert_eq!(p.gaps(), [(t(10), t(30))]);
+    }
+}

@@ -1,0 +1,303 @@
+//! Settings as people write them: the `health` section of the configuration and `PATCH /api/v1/agents/{id}`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{Money, Policy, Progress, human};
+
+/// A duration written as text (`60s`, `5m`, `1h 30m`) or as a number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&human(self.0).replace(' ', ""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Span;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"60s\", \"5m\" or a number of seconds")
+            }
+            fn visit_u64<E: de::Error>(self, secs: u64) -> Result<Span, E> {
+                Ok(Span(Duration::from_secs(secs)))
+            }
+            fn visit_i64<E: de::Error>(self, secs: i64) -> Result<Span, E> {
+                u64::try_from(secs)
+                    .map_err(|_| E::custom("a duration cannot be negative"))
+                    .and_then(|s| self.visit_u64(s))
+            }
+            fn visit_f64<E: de::Error>(self, secs: f64) -> Result<Span, E> {
+                Duration::try_from_secs_f64(secs).map(Span).map_err(E::custom)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                if let Ok(secs) = text.trim().parse::<u64>() {
+                    return self.visit_u64(secs);
+                }
+                let span: jiff::SignedDuration = text.parse().map_err(|_| {
+                    E::custom(format!("{text:?} is not a duration; write for example \"60s\", \"5m\" or \"1h 30m\""))
+                })?;
+                span.try_into().map(Span).map_err(|_| E::custom("a duration cannot be negative"))
+            }
+        }
+        d.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{"type": "string", "examples": ["60s", "5m", "1h 30m"]}, {"type": "number", "minimum": 0}],
+            "description": "A duration such as \"60s\", \"5m\" or \"1h 30m\"; a bare number is seconds."
+        })
+    }
+}
+
+/// Settings that override a [`Policy`]: what is absent stays as it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyPatch {
+    /// How often an agent gives a sign of life. 1s to 24h; default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
+    /// The interval of agents that only a runner reports on. 1s to 24h; default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supervisor_interval: Option<Span>,
+    /// An agent is late after this many intervals of silence. 1 to 100; default 1.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_after: Option<f64>,
+    /// An agent is down after this many intervals of silence plus down_grace. 1 to 1000; default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_after: Option<f64>,
+    /// Added to the silence that makes an agent down. Up to 24h; default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_grace: Option<Span>,
+    /// An agent is stalled after this long without a result while one is expected. 1s to 30d; default 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled_after: Option<Span>,
+    /// When results are expected: auto (default), always or never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressWord>,
+    /// An agent is erroring after this many failures in a row. 1 to 1000; default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<u32>,
+    /// The longest time an agent stays starting. Up to 24h; default 2m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_grace: Option<Span>,
+    /// How long a self-reported warning or a tool's error keeps an agent degraded when nothing follows. Up to 30d; default 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degraded_for: Option<Span>,
+    /// Whether a restart command may be queued without a person asking. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_restart: Option<bool>,
+    /// The dose limit of automatic restarts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPatch>,
+    /// Budgets in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetPatch>,
+}
+
+/// The dose limit of automatic restarts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestartPatch {
+    /// No second automatic restart within this time. Up to 24h; default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
+    /// Automatic restarts without `reset` of health in between, after which a person must act. 1 to 100; default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// This long healthy forgets earlier automatic restarts. Up to 30d; default 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Span>,
+}
+
+/// Budgets in US dollars.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetPatch {
+    /// One request above this makes a cost_spike event. Default 1.00.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_usd: Option<f64>,
+}
+
+/// When results are expected of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgressWord {
+    /// Decided by what the agent sends.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A setting out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct SettingError {
+    /// Dotted path of the setting.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub problem: String,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+impl PolicyPatch {
+    /// Checks every range. The first setting that is out of its range is the error.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let restart = self.restart.clone().unwrap_or_default();
+        let budget = self.budget.clone().unwrap_or_default();
+        span("interval", self.interval, SECOND, DAY)?;
+        span("supervisor_interval", self.supervisor_interval, SECOND, DAY)?;
+        number("late_after", self.late_after, 1.0, 100.0)?;
+        number("down_after", self.down_after, 1.0, 1000.0)?;
+        span("down_grace", self.down_grace, Duration::ZERO, DAY)?;
+        span("stalled_after", self.stalled_after, SECOND, MONTH)?;
+        number("failures", self.failures.map(f64::from), 1.0, 1000.0)?;
+        span("start_grace", self.start_grace, Duration::ZERO, DAY)?;
+        span("degraded_for", self.degraded_for, Duration::ZERO, MONTH)?;
+        span("restart.cooldown", restart.cooldown, Duration::ZERO, DAY)?;
+        number("restart.max", restart.max.map(f64::from), 1.0, 100.0)?;
+        span("restart.reset", restart.reset, Duration::ZERO, MONTH)?;
+        number("budget.request_usd", budget.request_usd, 0.0, 1e6)
+    }
+
+    /// Puts what is present into `policy`.
+    pub fn apply_to(&self, policy: &mut Policy) {
+        put(&mut policy.interval, self.interval.map(|s| s.0));
+        put(&mut policy.supervisor_interval, self.supervisor_interval.map(|s| s.0));
+        put(&mut policy.late_after, self.late_after);
+        put(&mut policy.down_after, self.down_after);
+        put(&mut policy.down_grace, self.down_grace.map(|s| s.0));
+        put(&mut policy.stalled_after, self.stalled_after.map(|s| s.0));
+        put(&mut policy.progress, self.progress.map(ProgressWord::meaning));
+        put(&mut policy.failures, self.failures);
+        put(&mut policy.start_grace, self.start_grace.map(|s| s.0));
+        put(&mut policy.degraded_for, self.degraded_for.map(|s| s.0));
+        put(&mut policy.auto_restart, self.auto_restart);
+        if let Some(restart) = &self.restart {
+            put(&mut policy.restart_cooldown, restart.cooldown.map(|s| s.0));
+            put(&mut policy.restart_max, restart.max);
+            put(&mut policy.restart_reset, restart.reset.map(|s| s.0));
+        }
+        if let Some(usd) = self.budget.as_ref().and_then(|b| b.request_usd) {
+            policy.budget_request = Money::from_usd(usd);
+        }
+    }
+
+    /// The settings that say all of `policy`: what `GET /api/v1/agents/{id}` shows.
+    pub fn of(policy: &Policy) -> Self {
+        Self {
+            interval: Some(Span(policy.interval)),
+            supervisor_interval: Some(Span(policy.supervisor_interval)),
+            late_after: Some(policy.late_after),
+            down_after: Some(policy.down_after),
+            down_grace: Some(Span(policy.down_grace)),
+            stalled_after: Some(Span(policy.stalled_after)),
+            progress: Some(match policy.progress {
+                Progress::Auto => ProgressWord::Auto,
+                Progress::Always => ProgressWord::Always,
+                Progress::Never => ProgressWord::Never,
+            }),
+            failures: Some(policy.failures),
+            start_grace: Some(Span(policy.start_grace)),
+            degraded_for: Some(Span(policy.degraded_for)),
+            auto_restart: Some(policy.auto_restart),
+            restart: Some(RestartPatch {
+                cooldown: Some(Span(policy.restart_cooldown)),
+                max: Some(policy.restart_max),
+                reset: Some(Span(policy.restart_reset)),
+            }),
+            budget: Some(BudgetPatch { request_usd: policy.budget_request.map(Money::as_usd) }),
+        }
+    }
+}
+
+impl ProgressWord {
+    const fn meaning(self) -> Progress {
+        match self {
+            Self::Auto => Progress::Auto,
+            Self::Always => Progress::Always,
+            Self::Never => Progress::Never,
+        }
+    }
+}
+
+fn put<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+fn span(field: &str, value: Option<Span>, min: Duration, max: Duration) -> Result<(), SettingError> {
+    match value {
+        Some(Span(v)) if v < min || v > max => Err(SettingError {
+            field: field.into(),
+            problem: format!("{} is out of range; allowed is {} to {}", human(v), human(min), human(max)),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn number(field: &str, value: Option<f64>, min: f64, max: f64) -> Result<(), SettingError> {
+    match value {
+        Some(v) if !(min..=max).contains(&v) => Err(SettingError {
+            field: field.into(),
+            problem: format!("{v} is out of range; allowed is {min} to {max}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(json: &str) -> Result<PolicyPatch, String> {
+        serde_json::from_str::<PolicyPatch>(json)
+            .map_err(|e| e.to_string())
+            .and_then(|p| p.check().map(|()| p).map_err(|e| e.to_string()))
+    }
+
+    #[test]
+    fn durations_are_text_or_seconds() {
+        let p = patch(r#"{"interval": "1m 30s", "down_grace": 5, "stalled_after": "2h"}"#).unwrap();
+        assert_eq!(p.interval, Some(Span(Duration::from_secs(90))));
+        assert_eq!(p.down_grace, Some(Span(Duration::from_secs(5))));
+        assert_eq!(serde_json::to_value(&p).unwrap()["interval"], "1m30s");
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_remedy() {
+        assert!(patch(r#"{"interval": "soon"}"#).unwrap_err().contains("write for example \"60s\""));
+        assert!(patch(r#"{"interval": 0}"#).unwrap_err().contains("interval: 0s is out of range; allowed is 1s to 1d"));
+        assert!(patch(r#"{"intervall": 5}"#).unwrap_err().contains("unknown field `intervall`"));
+        assert!(patch(r#"{"late_after": 0.5}"#).unwrap_err().contains("late_after"));
+    }
+
+    #[test]
+    fn a_policy_written_out_and_read_back_is_the_same() {
+        let policy = Policy { auto_restart: true, down_after: 4.5, ..Policy::default() };
+        let text = serde_json::to_string(&PolicyPatch::of(&policy)).unwrap();
+        let mut again = Policy { interval: DAY, failures: 9, ..Policy::default() };
+        serde_json::from_str::<PolicyPatch>(&text).unwrap().apply_to(&mut again);
+        assert_eq!(again, policy);
+    }
+}

@@ -1,0 +1,213 @@
+//! Where everything is kept. A transaction is *load set → pure plan → write set*; stores are dumb.
+//!
+//! A store never decides anything about agents: [`Store::begin`] hands out what the plan asked for and keeps it from
+//! changing until [`Transaction::commit`]; commit makes the whole write set durable or nothing of it.
+
+mod error;
+pub mod memory;
+pub mod sqlite;
+mod tables;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::model::{
+    AgentId, AgentKey, AgentState, ApiKey, Command, CommandId, DedupKey, Event, EventDraft, EventId, PolicyPatch,
+    Project, ProjectId, Timestamp, TraceDelta, TraceKey, TraceRow,
+};
+
+pub use error::StoreError;
+
+/// What a plan needs to see.
+#[derive(Clone, Debug, Default)]
+pub struct LoadSet {
+    /// Agents by name.
+    pub agents: Vec<AgentLookup>,
+    /// Agents by number.
+    pub agent_ids: Vec<AgentId>,
+    /// Traces, where known.
+    pub traces: Vec<TraceKey>,
+    /// Which of these have been seen before.
+    pub dedup: Vec<DedupKey>,
+    /// Commands by id.
+    pub commands: Vec<CommandId>,
+    /// All open commands of these projects.
+    pub open_commands: Vec<ProjectId>,
+}
+
+/// An agent looked up by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AgentLookup {
+    /// Its name.
+    pub key: AgentKey,
+    /// Whether a missing agent gets a number, so that the plan can write it.
+    pub create: bool,
+}
+
+/// One agent as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentRow {
+    /// Its number.
+    pub id: AgentId,
+    /// Its project and name.
+    pub key: AgentKey,
+    /// When it was first heard of.
+    pub created_at: Timestamp,
+    /// What was set for it by hand; the rest comes from the configuration.
+    pub settings: Arc<PolicyPatch>,
+    /// What is remembered of it.
+    pub state: AgentState,
+}
+
+/// What a plan was given.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The agents found, by number.
+    pub agents: HashMap<AgentId, Arc<AgentRow>>,
+    /// Numbers of the agents found or reserved, by name.
+    pub agent_ids: HashMap<AgentKey, AgentId>,
+    /// Numbers reserved for agents that do not exist. They come to exist when the plan writes them.
+    pub reserved: HashSet<AgentId>,
+    /// How many agents each project of the load set has.
+    pub agent_counts: HashMap<ProjectId, u64>,
+    /// The traces found.
+    pub traces: HashMap<TraceKey, Arc<TraceRow>>,
+    /// The keys that have been seen before.
+    pub seen: HashSet<DedupKey>,
+    /// The commands found.
+    pub commands: HashMap<CommandId, Command>,
+}
+
+/// What a plan wants written, all or nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WriteSet {
+    /// Agents, each at most once: new ones and changed ones.
+    pub agents: Vec<Arc<AgentRow>>,
+    /// Traces, each at most once.
+    pub traces: Vec<(TraceKey, TraceDelta)>,
+    /// Keys seen, and when.
+    pub dedup: Vec<(DedupKey, Timestamp)>,
+    /// Events in order; the store numbers them.
+    pub events: Vec<NewEvent>,
+    /// Commands, each at most once: new ones and changed ones.
+    pub commands: Vec<Command>,
+    /// Until when the gateway is known to have been accepting, and gaps found since the last write.
+    pub presence: Option<PresenceWrite>,
+}
+
+/// An event that has no number yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    /// The project it belongs to.
+    pub project: ProjectId,
+    /// The agent it is about, if any.
+    pub agent: Option<AgentId>,
+    /// What happened.
+    pub draft: EventDraft,
+}
+
+/// What is kept of the gateway's own presence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PresenceWrite {
+    /// The gateway was accepting until now.
+    pub alive_at: Timestamp,
+    /// Gaps found.
+    pub gaps: Vec<(Timestamp, Timestamp)>,
+}
+
+/// What is known of the gateway's presence in earlier runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PastPresence {
+    /// When it was last known to accept; `None` on the very first start.
+    pub alive_at: Option<Timestamp>,
+    /// Gaps found in earlier runs, oldest first.
+    pub gaps: Vec<(Timestamp, Timestamp)>,
+}
+
+impl WriteSet {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A page of agents.
+#[derive(Clone, Debug, Default)]
+pub struct AgentPage {
+    /// The rows, by number.
+    pub rows: Vec<Arc<AgentRow>>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// Which events to read: newest first.
+#[derive(Clone, Debug)]
+pub struct EventQuery {
+    /// Of this project.
+    pub project: ProjectId,
+    /// Only of this agent.
+    pub agent: Option<AgentId>,
+    /// Only older than this one.
+    pub before: Option<EventId>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A place where everything is kept. One conformance suite (`tests/store`) holds for every store.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Begins a transaction: what `set` names is loaded and cannot change until the transaction ends. Dropping the
+    /// transaction without a commit changes nothing.
+    async fn begin(&self, set: LoadSet) -> Result<(Loaded, Box<dyn Transaction>), StoreError>;
+
+    /// Agents whose deadline is `now` or earlier, oldest deadline first.
+    async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError>;
+
+    /// Open commands whose lease or last moment to start is `now` or earlier.
+    async fn due_commands(&self, now: Timestamp, limit: usize) -> Result<Vec<CommandId>, StoreError>;
+
+    /// One agent.
+    async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError>;
+
+    /// Agents of a project in order of their number, from `offset`.
+    async fn agents(&self, project: ProjectId, offset: usize, limit: usize) -> Result<AgentPage, StoreError>;
+
+    /// Agents of all projects in order of their number, after `after`: for metrics, in chunks.
+    async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError>;
+
+    /// Events, newest first.
+    async fn events(&self, query: EventQuery) -> Result<Vec<Event>, StoreError>;
+
+    /// Commands of a project, newest first.
+    async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError>;
+
+    /// All projects.
+    async fn projects(&self) -> Result<Vec<Project>, StoreError>;
+
+    /// The project of this name, made when it is missing.
+    async fn ensure_project(&self, name: &str) -> Result<Project, StoreError>;
+
+    /// All keys, revoked ones included.
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// Adds a key or replaces the one of the same id.
+    async fn put_key(&self, key: ApiKey) -> Result<(), StoreError>;
+
+    /// What is known of the gateway's own presence.
+    async fn presence(&self) -> Result<PastPresence, StoreError>;
+
+    /// Forgets traces untouched and dedup keys seen before `memory_before`, and events before `events_before`.
+    async fn sweep(&self, memory_before: Timestamp, events_before: Timestamp) -> Result<(), StoreError>;
+
+    /// Whether the store can be read and written right now.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// An open transaction.
+#[async_trait]
+pub trait Transaction: Send {
+    /// Makes all of `writes` durable, or nothing.
+    async fn commit(self: Box<Self>, writes: WriteSet) -> Result<(), StoreError>;
+}
