@@ -1,6 +1,7 @@
 //! Pulsegate: a gateway for the health of AI agents.
 
 pub mod clock;
+pub mod health;
 pub mod http;
 pub mod ids;
 pub mod ingest;

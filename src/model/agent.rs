@@ -60,6 +60,8 @@ pub struct Life {
     pub stopped_at: Option<Timestamp>,
     /// An operator does not want the agent watched.
     pub paused: bool,
+    /// Silence counts from here at the earliest: set when watching begins anew (resumed, new settings, restarted).
+    pub watched_since: Option<Timestamp>,
     /// Bit set of [`Source`]s heard from, by index in [`Source::ALL`].
     pub sources: u8,
     /// Interval the sender declared, in milliseconds.
@@ -123,15 +125,26 @@ pub struct Report {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RestartLedger {
     /// The open restart command.
-    pub open: Option<CommandId>,
-    /// Whether a runner has taken it.
-    pub running: bool,
-    /// When the newest restart ended.
+    pub open: Option<OpenRestart>,
+    /// When the newest restart was asked for or ended.
     pub last_at: Option<Timestamp>,
+    /// Restarted, and not yet heard of since.
+    pub awaits_signal: bool,
     /// Automatic restarts without a longer time of health in between.
     pub automatic: u32,
     /// Since when the agent has been healthy without a break.
     pub healthy_since: Option<Timestamp>,
+}
+
+/// A restart command that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRestart {
+    /// Which command.
+    pub id: CommandId,
+    /// Whether a policy asked for it, not a person.
+    pub automatic: bool,
+    /// Whether a runner has taken it.
+    pub running: bool,
 }
 
 /// Counters since the agent was first seen. They never go down.

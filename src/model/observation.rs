@@ -63,6 +63,8 @@ pub enum Body {
     Heartbeat(Box<Heartbeat>),
     /// What a runner saw of the agent's process.
     SupervisorReport(SupervisorReport),
+    /// A piece of work began.
+    WorkStarted,
     /// All that one telemetry request told about the agent, folded.
     Activity(Box<Activity>),
     /// Someone else's word that the agent failed or is in trouble.
@@ -201,6 +203,10 @@ pub struct Activity {
     pub tool_calls: u64,
     /// Of these, the failed ones.
     pub tool_calls_failed: u64,
+    /// Successful results: runs, and calls that stand alone.
+    pub successes: u64,
+    /// Failed results.
+    pub failures: u64,
     /// Finished runs.
     pub runs: Vec<Run>,
     /// The deepest failure, when there was one.

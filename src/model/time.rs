@@ -46,6 +46,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros(span)))
     }
 
+    /// The time of day in UTC (`12:34:02Z`), for texts in which the day is clear.
+    pub fn time_of_day(self) -> String {
+        let secs = self.as_secs().rem_euclid(86_400);
+        format!("{:02}:{:02}:{:02}Z", secs / 3600, secs / 60 % 60, secs % 60)
+    }
+
     /// How long ago `earlier` was; zero when it lies in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Run, SpanFacts, Timestamp, Usage};
+use super::{SpanFacts, Timestamp, Usage};
 
 /// How many spans of one trace are remembered. Spans beyond it are counted as they come, without their place in the tree.
 pub const TRACE_SPANS_MAX: usize = 1024;
@@ -31,10 +31,10 @@ pub struct TraceTotals {
     pub tool_calls: u64,
     /// Of these, the failed ones.
     pub tool_calls_failed: u64,
-    /// Finished runs.
-    pub runs: Vec<Run>,
-    /// When the newest counted span ended.
-    pub newest_end: Option<Timestamp>,
+    /// Successful results: runs, and calls that stand alone.
+    pub successes: u64,
+    /// Failed results.
+    pub failures: u64,
 }
 
 /// Model calls of one model within one trace.

@@ -1,0 +1,161 @@
+//! One observation in, the new state and its consequences out.
+
+use serde_json::json;
+
+use super::{conditions, reason, restart, signals, status};
+use crate::model::{
+    AgentState, Body, CommandOrigin, Condition, EventDraft, EventKind, Level, Observation, Policy, Presence, Source,
+    Status, Timestamp,
+};
+
+/// When something is judged, and since when the gateway could have heard anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The time now.
+    pub now: Timestamp,
+    /// When the gateway was accepting: its own outage is never an agent's.
+    pub presence: &'a Presence,
+    /// No automatic restart before this time.
+    pub restarts_from: Timestamp,
+}
+
+/// What follows from an observation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// What happened, in order. Transitions chain: each begins with the status the one before ended with.
+    pub events: Vec<EventDraft>,
+    /// A restart that policy and dose limits allow.
+    pub restart: Option<RestartWish>,
+}
+
+/// A restart that policy and dose limits allow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestartWish {
+    /// What asked for it.
+    pub origin: CommandOrigin,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Decides what one observation means for one agent. No clock, no I/O, cannot fail.
+pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy, moment: &Moment<'_>) -> Effects {
+    // Time never runs backwards for an agent, whatever the wall clock does.
+    let moment = Moment { now: moment.now.max(state.updated_at), ..*moment };
+    let now = moment.now;
+    state.updated_at = now;
+    let mut effects = Effects::default();
+    let source = observation.source;
+    match &observation.body {
+        Body::Heartbeat(beat) => signals::heartbeat(state, beat, policy, now, &mut effects),
+        Body::SupervisorReport(report) => signals::supervisor(state, report, now),
+        Body::WorkStarted => signals::work_started(state, source, now),
+        Body::Activity(activity) => signals::activity(state, activity, source, policy, now, &mut effects),
+        Body::Problem(problem) => {
+            signals::problem(state, problem, source, now, &mut effects);
+            if problem.restart {
+                ask_after_problem(state, &problem.message, policy, &moment, &mut effects);
+            }
+        }
+        Body::Recovered => signals::good_report(state),
+        Body::Command(update) => restart::note(state, update, policy, now),
+        Body::Paused(paused) => {
+            state.life.paused = *paused;
+            state.life.watched_since = Some(now);
+        }
+        Body::PolicyChanged => state.life.watched_since = Some(now),
+        Body::DeadlinePassed => {}
+    }
+    settle(state, policy, &moment, &mut effects);
+    effects
+}
+
+/// Brings conditions, status and deadline up to date, and tells of a change.
+fn settle(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>, effects: &mut Effects) {
+    let now = moment.now;
+    let mut deadline = conditions::judge(state, policy, moment);
+    let before = state.status;
+    let after = status::derive(state, policy, now);
+    if after != before {
+        enter(state, before, after, policy, now, effects);
+    }
+    if state.status == Status::Down && effects.restart.is_none() {
+        match restart::decide(state, policy, moment) {
+            restart::Decision::Now => {
+                effects.restart =
+                    Some(RestartWish { origin: CommandOrigin::PolicyDown, reason: reason(state, policy, now) });
+            }
+            restart::Decision::NotBefore(at) => deadline = deadline.min(at),
+            restart::Decision::No(_) => {}
+        }
+    }
+    // Re-armed lazily: a later deadline waits until the armed one fires; only an earlier one must be stored at once.
+    if deadline < state.deadline || state.deadline <= now {
+        state.deadline = deadline;
+    }
+}
+
+fn enter(
+    state: &mut AgentState,
+    before: Status,
+    after: Status,
+    policy: &Policy,
+    now: Timestamp,
+    effects: &mut Effects,
+) {
+    restart::note_health(state, after, policy, now);
+    state.status = after;
+    // An agent is down since it was last heard, not since we noticed.
+    state.status_since = match after {
+        Status::Down => state.conditions.get(Condition::Down).map_or(now, |c| c.since),
+        _ => now,
+    };
+    let entered = &mut state.totals.entered[usize::from(after.code())];
+    *entered = entered.saturating_add(1);
+    if matches!(after, Status::Down | Status::Stopped) {
+        // Whatever is heard next is a new run.
+        state.life.run_since = None;
+        state.life.run_signals = 0;
+        state.work.in_flight_since = None;
+    }
+    let mut fields = super::evidence(state, policy, now);
+    fields["since"] = json!(state.status_since.to_string());
+    effects.events.push(EventDraft {
+        kind: EventKind::Transition,
+        at: now,
+        transition: Some((before, after)),
+        hard: after != Status::Degraded || state.conditions.active().any(|(_, a)| a.level == Level::Hard),
+        cause: reason(state, policy, now),
+        evidence: fields,
+    });
+}
+
+/// Someone told of an error and may ask for a restart; policy and dose limits decide.
+fn ask_after_problem(state: &AgentState, message: &str, policy: &Policy, moment: &Moment<'_>, effects: &mut Effects) {
+    match restart::decide(state, policy, moment) {
+        restart::Decision::Now => {
+            let origin = CommandOrigin::WebhookLangfuse;
+            effects.restart = Some(RestartWish { origin, reason: format!("Langfuse told of an error: {message}") });
+        }
+        restart::Decision::NotBefore(at) => {
+            effects.events.push(refused(moment.now, &format!("not before {}", at.time_of_day())));
+        }
+        restart::Decision::No(restart::Obstacle::NotWanted) => {}
+        restart::Decision::No(obstacle) => effects.events.push(refused(moment.now, &obstacle.to_string())),
+    }
+}
+
+fn refused(now: Timestamp, why: &str) -> EventDraft {
+    EventDraft {
+        kind: EventKind::Restart,
+        at: now,
+        transition: None,
+        hard: false,
+        cause: format!("restart not queued: {why}"),
+        evidence: json!({"outcome": "refused", "why": why, "source": Source::Langfuse.word()}),
+    }
+}
+
+/// The word for a client that may stop itself when it reads it: only while a loop is certain.
+pub fn warning(state: &AgentState) -> Option<&'static str> {
+    state.conditions.is(Condition::Looping, Level::Hard).then_some("loop_detected")
+}

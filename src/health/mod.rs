@@ -1,0 +1,17 @@
+//! The pure core: what an observation means for one agent. No I/O, no clock, no async, no panic, bounded state.
+//!
+//! [`apply`] is total: any observation on any state gives a state and effects. The status is a function of the
+//! conditions ([`status::derive`]); conditions are judged by [`conditions::judge`] at every input and at every deadline.
+
+mod apply;
+pub mod conditions;
+mod reason;
+pub mod restart;
+mod signals;
+pub mod status;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use apply::{Effects, Moment, RestartWish, apply, warning};
+pub use reason::{evidence, reason};

@@ -1,0 +1,204 @@
+//! What each kind of signal changes before conditions are judged.
+
+use serde_json::json;
+
+use super::apply::Effects;
+use super::{conditions, usage};
+use crate::model::{
+    Activity, AgentState, BeatStatus, ErrorNote, EventDraft, EventKind, Heartbeat, LATENCY_BOUNDS, Policy, Problem,
+    Report, Source, SupervisorReport, Timestamp,
+};
+
+/// A heartbeat of the agent itself.
+pub fn heartbeat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now: Timestamp, effects: &mut Effects) {
+    if let Some(previous) = state.life.heartbeat.filter(|_| state.life.stopped_at.is_none()) {
+        let late = now.since(previous).saturating_sub(conditions::interval(state, policy));
+        state.totals.heartbeat_latency.record(late.as_secs_f64(), &LATENCY_BOUNDS);
+    }
+    state.totals.heartbeats = state.totals.heartbeats.saturating_add(1);
+    state.life.heartbeat = Some(now);
+    if let Some(kind) = &beat.agent_type {
+        state.agent_type = Some(kind[..kind.floor_char_boundary(64)].into());
+    }
+    if let Some(interval) = beat.interval {
+        state.life.declared_interval_ms = u32::try_from(interval.as_millis()).ok();
+    }
+    let works = carries_work(state, beat);
+    state.work.iteration = beat.iteration.or(state.work.iteration);
+    state.work.prompts = beat.prompts.or(state.work.prompts);
+    usage::beat(state, beat, policy, now, effects);
+    alive(state, Source::Agent, now, now);
+    let text = beat.message.as_deref();
+    match beat.status {
+        BeatStatus::Ok => {
+            good_report(state);
+            if works {
+                success(state, now);
+            }
+        }
+        BeatStatus::Warning => {
+            report(state, Source::Agent, text.unwrap_or("the agent reports a warning"), now);
+            if works {
+                success(state, now);
+            }
+        }
+        BeatStatus::Error => failure(state, text.unwrap_or("the agent reports an error"), now),
+        BeatStatus::Shutdown => state.life.stopped_at = Some(now),
+    }
+}
+
+/// Whether a beat proves work: it carries usage, a message or details, or a sticky value changed.
+/// Background beats repeat the iteration count and the prompt window; equal values prove nothing.
+fn carries_work(state: &AgentState, beat: &Heartbeat) -> bool {
+    beat.tokens.is_some()
+        || beat.cost.is_some()
+        || beat.tool_calls.is_some()
+        || beat.message.is_some()
+        || beat.has_details
+        || beat.iteration.is_some_and(|n| state.work.iteration.is_none_or(|old| n > old))
+        || (beat.prompts.is_some() && beat.prompts != state.work.prompts)
+}
+
+/// What a runner saw: existence, not work.
+pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, now: Timestamp) {
+    state.totals.supervisor_beats = state.totals.supervisor_beats.saturating_add(1);
+    if let Some(target) = &seen.restart
+        && state.restart_target.as_deref() != Some(target)
+    {
+        state.restart_target = Some(Box::new(target.clone()));
+    }
+    if seen.running {
+        state.life.gone_since = None;
+        alive(state, Source::Supervisor, now, now);
+    } else {
+        // The runner is restarting it already: this is news, not a failure of work and no reason for a command.
+        state.life.heard(Source::Supervisor);
+        state.life.gone_since.get_or_insert(now);
+        state.last_error =
+            Some(ErrorNote::new(now, seen.message.as_deref().unwrap_or("the runner says it does not run")));
+    }
+}
+
+/// A piece of work began.
+pub fn work_started(state: &mut AgentState, source: Source, now: Timestamp) {
+    alive(state, source, now, now);
+    state.work.sends_starts = true;
+    state.work.in_flight_since.get_or_insert(now);
+}
+
+/// What one telemetry request told.
+pub fn activity(
+    state: &mut AgentState,
+    told: &Activity,
+    source: Source,
+    policy: &Policy,
+    now: Timestamp,
+    effects: &mut Effects,
+) {
+    usage::activity(state, told, policy, now, effects);
+    state.life.heard(source);
+    // Telemetry that sat in a queue proves that the agent was alive, not that it is.
+    let Some(proven) = told.newest_end.map(|end| end.min(now)) else { return };
+    let fresh = now.since(proven) <= conditions::interval(state, policy) * 2;
+    if fresh {
+        alive(state, source, proven, now);
+    }
+    if let Some(run) = told.runs.last()
+        && state.last_run.as_ref().is_none_or(|last| last.ended_at <= run.ended_at)
+    {
+        state.last_run = Some(run.clone());
+    }
+    state.totals.successes = state.totals.successes.saturating_add(told.successes);
+    state.totals.failures = state.totals.failures.saturating_add(told.failures);
+    if let Some(error) = &told.error {
+        state.last_error = Some(ErrorNote::new(now, &error.message));
+    }
+    let worked = !told.model_calls.is_empty() || told.tool_calls > 0 || told.successes + told.failures > 0;
+    if worked && fresh {
+        state.work.last_result = state.work.last_result.max(Some(proven));
+        state.work.in_flight_since = None;
+    }
+    if told.failures > 0 {
+        state.work.successes_in_row = 0;
+        state.work.failures_in_row = state.work.failures_in_row.saturating_add(clamp(told.failures));
+    }
+    // Failures and successes of one request have no order worth trusting: a success among them breaks the row.
+    if told.successes > 0 {
+        state.work.failures_in_row = 0;
+        state.work.successes_in_row = state.work.successes_in_row.saturating_add(clamp(told.successes));
+        state.work.last_success = state.work.last_success.max(Some(proven));
+        good_report(state);
+    }
+}
+
+/// A third party tells of trouble.
+pub fn problem(state: &mut AgentState, told: &Problem, source: Source, now: Timestamp, effects: &mut Effects) {
+    state.life.heard(source);
+    report(state, source, &told.message, now);
+    if told.failure {
+        if source == Source::Langfuse {
+            state.totals.langfuse_errors = state.totals.langfuse_errors.saturating_add(1);
+        }
+        failure(state, &told.message, now);
+    }
+    effects.events.push(EventDraft {
+        kind: if told.failure { EventKind::LangfuseError } else { EventKind::LangfuseNotice },
+        at: now,
+        transition: None,
+        hard: told.failure,
+        cause: told.message.clone(),
+        evidence: json!({"source": source.word(), "event": told.event}),
+    });
+}
+
+/// A sign of life of `source`, proven for the time `at`.
+fn alive(state: &mut AgentState, source: Source, at: Timestamp, now: Timestamp) {
+    let life = &mut state.life;
+    life.heard(source);
+    let slot = if source == Source::Supervisor { &mut life.supervisor } else { &mut life.own };
+    *slot = (*slot).max(Some(at));
+    life.stopped_at = None;
+    life.run_since.get_or_insert(now);
+    life.run_signals = life.run_signals.saturating_add(1);
+    state.restarts.awaits_signal = false;
+}
+
+fn success(state: &mut AgentState, now: Timestamp) {
+    state.totals.successes = state.totals.successes.saturating_add(1);
+    let work = &mut state.work;
+    work.last_result = Some(now);
+    work.last_success = Some(now);
+    work.in_flight_since = None;
+    work.failures_in_row = 0;
+    work.successes_in_row = work.successes_in_row.saturating_add(1);
+}
+
+fn failure(state: &mut AgentState, message: &str, now: Timestamp) {
+    state.totals.failures = state.totals.failures.saturating_add(1);
+    state.last_error = Some(ErrorNote::new(now, message));
+    let work = &mut state.work;
+    work.last_result = Some(now);
+    work.in_flight_since = None;
+    work.successes_in_row = 0;
+    work.failures_in_row = work.failures_in_row.saturating_add(1);
+}
+
+fn report(state: &mut AgentState, source: Source, message: &str, now: Timestamp) {
+    let since = state.report.as_ref().map_or(now, |r| r.since);
+    let message = ErrorNote::new(now, message).message.into_boxed_str();
+    state.report = Some(Report { source, since, at: now, good_since: 0, message });
+}
+
+/// Two good reports in a row end a self-reported or told trouble.
+pub fn good_report(state: &mut AgentState) {
+    if let Some(report) = &mut state.report {
+        report.good_since += 1;
+        if report.good_since >= 2 {
+            state.report = None;
+        }
+    }
+}
+
+fn clamp(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,45 @@
+//! The one word: a function of the conditions and of where the agent is in its life. The first match wins.
+
+use crate::model::{AgentState, Condition, Level, Policy, Status, Timestamp};
+
+/// Signs of life after which a run has settled.
+const SIGNALS_TO_SETTLE: u32 = 2;
+
+/// The status that `state`'s conditions amount to.
+pub fn derive(state: &AgentState, policy: &Policy, now: Timestamp) -> Status {
+    let hard = |condition| state.conditions.is(condition, Level::Hard);
+    if state.life.paused {
+        Status::Paused
+    } else if state.life.stopped_at.is_some() {
+        Status::Stopped
+    } else if state.restarts.awaits_signal || state.restarts.open.is_some_and(|open| open.running) {
+        Status::Restarting
+    } else if hard(Condition::Down) {
+        Status::Down
+    } else if state.life.run_since.is_none() {
+        Status::Unknown
+    } else if is_starting(state, policy, now) {
+        Status::Starting
+    } else if hard(Condition::Looping) {
+        Status::Looping
+    } else if hard(Condition::OverBudget) {
+        Status::OverBudget
+    } else if hard(Condition::Erroring) {
+        Status::Erroring
+    } else if hard(Condition::Stalled) {
+        Status::Stalled
+    } else if state.conditions.active().next().is_some() {
+        Status::Degraded
+    } else {
+        Status::Healthy
+    }
+}
+
+/// Heard for the first time in this run, and neither confirmed by a second sign of life nor by a result.
+fn is_starting(state: &AgentState, policy: &Policy, now: Timestamp) -> bool {
+    state.life.run_since.is_some_and(|since| {
+        state.life.run_signals < SIGNALS_TO_SETTLE
+            && state.work.last_result.is_none_or(|at| at < since)
+            && now < since.plus(policy.start_grace)
+    })
+}
