@@ -61,6 +61,14 @@ pub struct AgentRow {
     pub state: AgentState,
 }
 
+impl AgentRow {
+    /// The row of an agent first heard of at `now`.
+    pub fn new(id: AgentId, key: AgentKey, now: Timestamp) -> Self {
+        let state = AgentState { deadline: Timestamp::MAX, ..AgentState::default() };
+        Self { id, key, created_at: now, settings: Arc::default(), state }
+    }
+}
+
 /// What a plan was given.
 #[derive(Debug, Default)]
 pub struct Loaded {

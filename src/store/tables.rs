@@ -1,1 +1,176 @@
+//! The decoded tables that live in memory: what loading reads and what a committed write set changes. Both the memory
+//! store and the SQLite store (which adds durability) are built on it, so that loading costs nothing.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
+use crate::model::{
+    AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectId, Timestamp, TraceKey,
+    TraceRow,
+};
+
+/// How many ended commands stay in memory.
+pub const ENDED_COMMANDS_MAX: usize = 10_000;
+
+/// Everything a store keeps decoded in memory. Events are kept here by the memory store only.
+#[derive(Debug, Default)]
+pub struct Tables {
+    pub agents: BTreeMap<AgentId, Arc<AgentRow>>,
+    by_key: HashMap<AgentKey, AgentId>,
+    by_project: HashMap<ProjectId, BTreeSet<AgentId>>,
+    deadlines: BTreeSet<(Timestamp, AgentId)>,
+    last_agent: i64,
+    traces: HashMap<TraceKey, Arc<TraceRow>>,
+    seen: HashMap<DedupKey, Timestamp>,
+    pub commands: BTreeMap<CommandId, Command>,
+    command_deadlines: BTreeSet<(Timestamp, CommandId)>,
+    ended: VecDeque<CommandId>,
+    pub projects: Vec<Project>,
+    pub keys: Vec<ApiKey>,
+}
+
+impl Tables {
+    /// Answers a load set. Numbers for agents to be created are reserved, never given out twice.
+    pub fn load(&mut self, set: &LoadSet) -> Loaded {
+        let mut loaded = Loaded::default();
+        for lookup in &set.agents {
+            if loaded.agent_ids.contains_key(&lookup.key) {
+                continue;
+            }
+            if let Some(id) = self.by_key.get(&lookup.key) {
+                loaded.agent_ids.insert(lookup.key.clone(), *id);
+                loaded.agents.insert(*id, self.agents[id].clone());
+            } else if lookup.create {
+                self.last_agent += 1;
+                let id = AgentId(self.last_agent);
+                loaded.agent_ids.insert(lookup.key.clone(), id);
+                loaded.reserved.insert(id);
+            }
+            let count = self.by_project.get(&lookup.key.project).map_or(0, |ids| ids.len() as u64);
+            loaded.agent_counts.insert(lookup.key.project, count);
+        }
+        for id in &set.agent_ids {
+            if let Some(row) = self.agents.get(id) {
+                loaded.agents.insert(*id, row.clone());
+            }
+        }
+        let traces = set.traces.iter().filter_map(|key| Some((*key, self.traces.get(key)?.clone())));
+        loaded.traces = traces.collect();
+        loaded.seen = set.dedup.iter().filter(|key| self.seen.contains_key(key)).copied().collect();
+        let wanted = set.commands.iter().filter_map(|id| self.commands.get(id));
+        let open = self.command_deadlines.iter().filter_map(|(_, id)| self.commands.get(id));
+        let open = open.filter(|c| set.open_commands.contains(&c.project));
+        loaded.commands = wanted.chain(open).map(|c| (c.id, c.clone())).collect();
+        loaded
+    }
+
+    /// Takes in a write set that is durable. Its events are not looked at.
+    pub fn apply(&mut self, writes: WriteSet) {
+        for row in writes.agents {
+            self.put_agent(row);
+        }
+        for (key, delta) in writes.traces {
+            Arc::make_mut(self.traces.entry(key).or_default()).absorb(delta);
+        }
+        self.seen.extend(writes.dedup);
+        for command in writes.commands {
+            self.put_command(command);
+        }
+    }
+
+    /// Adds or replaces an agent.
+    pub fn put_agent(&mut self, row: Arc<AgentRow>) {
+        self.last_agent = self.last_agent.max(row.id.0);
+        let (id, deadline) = (row.id, row.state.deadline);
+        match self.agents.insert(id, row.clone()) {
+            Some(old) if old.state.deadline == deadline => {}
+            Some(old) => {
+                self.deadlines.remove(&(old.state.deadline, id));
+                self.arm(deadline, id);
+            }
+            None => {
+                self.by_project.entry(row.key.project).or_default().insert(id);
+                self.by_key.insert(row.key.clone(), id);
+                self.arm(deadline, id);
+            }
+        }
+    }
+
+    fn arm(&mut self, deadline: Timestamp, id: AgentId) {
+        if deadline < Timestamp::MAX {
+            self.deadlines.insert((deadline, id));
+        }
+    }
+
+    /// Adds or replaces a command.
+    pub fn put_command(&mut self, command: Command) {
+        let id = command.id;
+        if let Some(old) = self.commands.get(&id) {
+            self.command_deadlines.remove(&(command_deadline(old), id));
+        }
+        if command.state.is_open() {
+            self.command_deadlines.insert((command_deadline(&command), id));
+        } else {
+            self.ended.push_back(id);
+            if self.ended.len() > ENDED_COMMANDS_MAX
+                && let Some(oldest) = self.ended.pop_front()
+            {
+                self.commands.remove(&oldest);
+            }
+        }
+        self.commands.insert(id, command);
+    }
+
+    /// Agents whose deadline is `now` or earlier.
+    pub fn due_agents(&self, now: Timestamp, limit: usize) -> Vec<AgentId> {
+        self.deadlines.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, id)| *id).collect()
+    }
+
+    /// Open commands whose lease or last moment is `now` or earlier.
+    pub fn due_commands(&self, now: Timestamp, limit: usize) -> Vec<CommandId> {
+        self.command_deadlines.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, id)| *id).collect()
+    }
+
+    /// A page of a project's agents.
+    pub fn page(&self, project: ProjectId, offset: usize, limit: usize) -> AgentPage {
+        let Some(ids) = self.by_project.get(&project) else { return AgentPage::default() };
+        let rows = ids.iter().skip(offset).take(limit).filter_map(|id| self.agents.get(id).cloned()).collect();
+        AgentPage { rows, total: ids.len() as u64 }
+    }
+
+    /// Agents after `after`, in order of their number.
+    pub fn scan(&self, after: AgentId, limit: usize) -> Vec<Arc<AgentRow>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.agents.range((Excluded(after), Unbounded)).take(limit).map(|(_, row)| row.clone()).collect()
+    }
+
+    /// Commands of a project, newest first: their ids rise with time.
+    pub fn project_commands(&self, project: ProjectId, limit: usize) -> Vec<Command> {
+        self.commands.values().rev().filter(|c| c.project == project).take(limit).cloned().collect()
+    }
+
+    /// Forgets traces untouched and keys seen before `before`.
+    pub fn sweep(&mut self, before: Timestamp) {
+        self.traces.retain(|_, row| row.touched_at >= before);
+        self.seen.retain(|_, at| *at >= before);
+    }
+
+    /// Adds a key or replaces the one of the same id.
+    pub fn put_key(&mut self, key: ApiKey) {
+        self.keys.retain(|k| k.id != key.id);
+        self.keys.push(key);
+    }
+}
+
+/// When an open command is to be looked at: the end of its lease, or the last moment to start it.
+fn command_deadline(command: &Command) -> Timestamp {
+    command.lease_until.unwrap_or(command.not_after)
+}
+
+/// Whether `event` is asked for by `query`, apart from the limit.
+pub fn matches(event: &Event, query: &EventQuery) -> bool {
+    event.project == query.project
+        && query.agent.is_none_or(|agent| event.agent == Some(agent))
+        && query.before.is_none_or(|before: EventId| event.id < before)
+}

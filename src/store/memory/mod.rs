@@ -1,1 +1,156 @@
+//! A store that forgets everything at the end of the process: for tests and simulation, with faults on demand.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::tables::{Tables, matches};
+use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
+use crate::model::{AgentId, ApiKey, Command, CommandId, Event, EventId, Project, ProjectId, Timestamp};
+
+/// What goes wrong with a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written; the caller is told so.
+    FailBeforeCommit,
+    /// Everything is written; the caller is told that nobody knows.
+    LoseTheReply,
+}
+
+/// The memory store. Clones share their contents, so a "restarted gateway" can open the same one again.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    inner: Arc<Mutex<Inner>>,
+    /// Held by the open transaction.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    tables: Tables,
+    events: Vec<Event>,
+    presence: PastPresence,
+    faults: VecDeque<Option<Fault>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says what happens to the commits to come, one entry each; after these, all goes well.
+    pub fn plan_faults(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.lock().faults.extend(faults);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Open {
+    store: MemoryStore,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
+}
+
+#[async_trait]
+impl Transaction for Open {
+    async fn commit(self: Box<Self>, mut writes: WriteSet) -> Result<(), StoreError> {
+        let mut inner = self.store.lock();
+        let fault = inner.faults.pop_front().flatten();
+        if fault == Some(Fault::FailBeforeCommit) {
+            return Err(StoreError::Unavailable("injected: failed before the commit".into()));
+        }
+        for event in std::mem::take(&mut writes.events) {
+            let id = EventId(inner.events.len() as i64 + 1);
+            inner.events.push(Event { id, project: event.project, agent: event.agent, draft: event.draft });
+        }
+        if let Some(presence) = writes.presence.take() {
+            inner.presence.alive_at = Some(presence.alive_at);
+            inner.presence.gaps.extend(presence.gaps);
+        }
+        inner.tables.apply(writes);
+        match fault {
+            Some(_) => Err(StoreError::OutcomeUnknown("injected: committed, but the reply was lost".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn begin(&self, set: LoadSet) -> Result<(Loaded, Box<dyn Transaction>), StoreError> {
+        let turn = self.turn.clone().lock_owned().await;
+        let loaded = self.lock().tables.load(&set);
+        Ok((loaded, Box::new(Open { store: self.clone(), _turn: turn })))
+    }
+
+    async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError> {
+        Ok(self.lock().tables.due_agents(now, limit))
+    }
+
+    async fn due_commands(&self, now: Timestamp, limit: usize) -> Result<Vec<CommandId>, StoreError> {
+        Ok(self.lock().tables.due_commands(now, limit))
+    }
+
+    async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {
+        Ok(self.lock().tables.agents.get(&id).cloned())
+    }
+
+    async fn agents(&self, project: ProjectId, offset: usize, limit: usize) -> Result<AgentPage, StoreError> {
+        Ok(self.lock().tables.page(project, offset, limit))
+    }
+
+    async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError> {
+        Ok(self.lock().tables.scan(after, limit))
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<Vec<Event>, StoreError> {
+        let inner = self.lock();
+        Ok(inner.events.iter().rev().filter(|e| matches(e, &query)).take(query.limit).cloned().collect())
+    }
+
+    async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError> {
+        Ok(self.lock().tables.project_commands(project, limit))
+    }
+
+    async fn projects(&self) -> Result<Vec<Project>, StoreError> {
+        Ok(self.lock().tables.projects.clone())
+    }
+
+    async fn ensure_project(&self, name: &str) -> Result<Project, StoreError> {
+        let mut inner = self.lock();
+        if let Some(project) = inner.tables.projects.iter().find(|p| &*p.name == name) {
+            return Ok(project.clone());
+        }
+        let project = Project { id: ProjectId(inner.tables.projects.len() as i64 + 1), name: name.into() };
+        inner.tables.projects.push(project.clone());
+        Ok(project)
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        Ok(self.lock().tables.keys.clone())
+    }
+
+    async fn put_key(&self, key: ApiKey) -> Result<(), StoreError> {
+        self.lock().tables.put_key(key);
+        Ok(())
+    }
+
+    async fn presence(&self) -> Result<PastPresence, StoreError> {
+        Ok(self.lock().presence.clone())
+    }
+
+    async fn sweep(&self, memory_before: Timestamp, events_before: Timestamp) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        inner.tables.sweep(memory_before);
+        inner.events.retain(|e| e.draft.at >= events_before);
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

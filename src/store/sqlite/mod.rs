@@ -1,1 +1,253 @@
+//! The embedded store: SQLite in WAL mode with `synchronous = FULL`, one writer that keeps the decoded states in memory,
+//! one reader for what is not in memory, and a lock file against a second process.
 
+mod rows;
+mod schema;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::tables::{ENDED_COMMANDS_MAX, Tables};
+use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
+use crate::model::{AgentId, ApiKey, Command, CommandId, Event, Project, ProjectId, Timestamp};
+use writer::Writer;
+
+/// How long another process may hold the database (to add a key, for example) before we give up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The SQLite store.
+pub struct SqliteStore {
+    tables: Arc<RwLock<Tables>>,
+    writer: Arc<Writer>,
+    reader: Arc<Mutex<Connection>>,
+    /// Held by the open transaction.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held for as long as the store is open; the operating system lets go of it when the process ends.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it when missing, and reads what is kept in memory.
+    ///
+    /// Errors: [`StoreError::Busy`] when another gateway has it open, [`StoreError::Corrupt`] when it cannot be read or
+    /// was written by a newer release, [`StoreError::Unavailable`] for everything else.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let mut db = connect(path)?;
+        schema::migrate(&mut db)?;
+        let tables = read_tables(&db).map_err(|e| failed(&e))?;
+        let reader = connect(path)?;
+        Ok(Self {
+            tables: Arc::new(RwLock::new(tables)),
+            writer: Arc::new(Writer::start(db)?),
+            reader: Arc::new(Mutex::new(reader)),
+            turn: Arc::default(),
+            _lock: lock,
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || query(&reader.lock().unwrap_or_else(PoisonError::into_inner)))
+            .await
+            .map_err(|e| StoreError::Unavailable(e.to_string()))?
+            .map_err(|e| failed(&e))
+    }
+
+    fn tables(&self) -> std::sync::RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keys and projects of a database that a gateway may have open at the same time: for the command line.
+pub struct KeyFile(Connection);
+
+impl KeyFile {
+    /// Opens the database at `path`, makes it when missing.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut db = connect(path)?;
+        schema::migrate(&mut db)?;
+        Ok(Self(db))
+    }
+
+    /// All keys, revoked ones included.
+    pub fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        rows::read_keys(&self.0).map_err(|e| failed(&e))
+    }
+
+    /// Adds a key or replaces the one of the same id.
+    pub fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        rows::write_key(&self.0, key).map_err(|e| failed(&e))
+    }
+
+    /// All projects.
+    pub fn projects(&self) -> Result<Vec<Project>, StoreError> {
+        rows::read_projects(&self.0).map_err(|e| failed(&e))
+    }
+
+    /// The project of this name, made when it is missing.
+    pub fn ensure_project(&self, name: &str) -> Result<Project, StoreError> {
+        rows::ensure_project(&self.0, name).map_err(|e| failed(&e))
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let name: PathBuf = path.with_extension("lock");
+    let unavailable = |e: std::io::Error| StoreError::Unavailable(format!("cannot lock {}: {e}", name.display()));
+    let file = File::options().create(true).truncate(false).write(true).open(&name).map_err(unavailable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Busy(format!(
+            "another gateway has {} open; stop it or use another data directory",
+            path.display()
+        ))),
+        Err(std::fs::TryLockError::Error(e)) => Err(unavailable(e)),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)
+        .map_err(|e| StoreError::Unavailable(format!("cannot open {}: {e}", path.display())))?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(|e| failed(&e))?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+        .map_err(|e| failed(&e))?;
+    Ok(db)
+}
+
+fn read_tables(db: &Connection) -> rusqlite::Result<Tables> {
+    let mut tables = Tables::default();
+    for row in rows::read_agents(db)? {
+        tables.put_agent(Arc::new(row));
+    }
+    for (traces, dedup) in rows::read_blocks(db)? {
+        tables.apply(WriteSet { traces, dedup, ..WriteSet::default() });
+    }
+    for command in rows::read_commands(db, ENDED_COMMANDS_MAX)? {
+        tables.put_command(command);
+    }
+    Ok(tables)
+}
+
+/// Sorts an SQLite error by what the caller should do.
+fn failed(error: &rusqlite::Error) -> StoreError {
+    let text = error.to_string();
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(..) => StoreError::Corrupt(text),
+        _ => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(text),
+            _ => StoreError::Unavailable(text),
+        },
+    }
+}
+
+struct Open {
+    tables: Arc<RwLock<Tables>>,
+    writer: Arc<Writer>,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
+}
+
+#[async_trait]
+impl Transaction for Open {
+    async fn commit(self: Box<Self>, writes: WriteSet) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let cold: Vec<bool> = {
+            let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+            let is_cold =
+                |row: &Arc<AgentRow>| tables.agents.get(&row.id).is_none_or(|old| old.settings != row.settings);
+            writes.agents.iter().map(is_cold).collect()
+        };
+        let writes = self.writer.commit(writes, cold).await?;
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn begin(&self, set: LoadSet) -> Result<(Loaded, Box<dyn Transaction>), StoreError> {
+        let turn = self.turn.clone().lock_owned().await;
+        let loaded = self.tables.write().unwrap_or_else(PoisonError::into_inner).load(&set);
+        let (tables, writer) = (self.tables.clone(), self.writer.clone());
+        Ok((loaded, Box::new(Open { tables, writer, _turn: turn })))
+    }
+
+    async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError> {
+        Ok(self.tables().due_agents(now, limit))
+    }
+
+    async fn due_commands(&self, now: Timestamp, limit: usize) -> Result<Vec<CommandId>, StoreError> {
+        Ok(self.tables().due_commands(now, limit))
+    }
+
+    async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {
+        Ok(self.tables().agents.get(&id).cloned())
+    }
+
+    async fn agents(&self, project: ProjectId, offset: usize, limit: usize) -> Result<AgentPage, StoreError> {
+        Ok(self.tables().page(project, offset, limit))
+    }
+
+    async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError> {
+        Ok(self.tables().scan(after, limit))
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<Vec<Event>, StoreError> {
+        self.read(move |db| rows::read_events(db, &query)).await
+    }
+
+    async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError> {
+        Ok(self.tables().project_commands(project, limit))
+    }
+
+    async fn projects(&self) -> Result<Vec<Project>, StoreError> {
+        self.read(rows::read_projects).await
+    }
+
+    async fn ensure_project(&self, name: &str) -> Result<Project, StoreError> {
+        let name = name.to_owned();
+        self.writer.run(move |db| rows::ensure_project(db, &name)).await
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.read(rows::read_keys).await
+    }
+
+    async fn put_key(&self, key: ApiKey) -> Result<(), StoreError> {
+        self.writer.run(move |db| rows::write_key(db, &key)).await
+    }
+
+    async fn presence(&self) -> Result<PastPresence, StoreError> {
+        self.read(rows::read_presence).await
+    }
+
+    async fn sweep(&self, memory_before: Timestamp, events_before: Timestamp) -> Result<(), StoreError> {
+        let _turn = self.turn.clone().lock_owned().await;
+        self.writer
+            .run(move |db| {
+                db.execute("DELETE FROM memory_blocks WHERE id < ?1", [memory_before.0])?;
+                db.execute("DELETE FROM events WHERE at < ?1", [events_before.0])?;
+                db.execute("DELETE FROM gateway_gaps WHERE to_at < ?1", [events_before.0]).map(drop)
+            })
+            .await?;
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).sweep(memory_before);
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.writer.run(|db| db.query_row("SELECT count(*) FROM gateway_presence", [], |_| Ok(()))).await
+    }
+}

@@ -1,0 +1,232 @@
+//! How things look as rows.
+
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::{
+    AgentId, AgentKey, AgentState, ApiKey, Command, DedupKey, Event, EventDraft, EventId, EventKind, Project,
+    ProjectId, Scopes, Status, Timestamp, TraceDelta, TraceKey,
+};
+use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
+
+/// The format of encoded states. Version n reads n and n-1.
+const STATE_FORMAT: u8 = 1;
+/// The format of memory blocks.
+const BLOCK_FORMAT: u8 = 1;
+
+/// What one commit adds to the memory of what has been counted.
+pub type Block = (Vec<(TraceKey, TraceDelta)>, Vec<(DedupKey, Timestamp)>);
+
+/// An encoded agent state.
+pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
+    encode(STATE_FORMAT, state)
+}
+
+/// An encoded memory block.
+pub fn encode_block(block: &Block) -> rusqlite::Result<Vec<u8>> {
+    encode(BLOCK_FORMAT, block)
+}
+
+fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(512);
+    bytes.push(format);
+    postcard::to_extend(value, bytes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+fn decode<T: DeserializeOwned>(format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
+    let unreadable = |why: String| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why.into());
+    match bytes.split_first() {
+        Some((found, rest)) if *found == format => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
+        Some((found, _)) => Err(unreadable(format!("format {found} is unknown; this release reads format {format}"))),
+        None => Err(unreadable("empty".into())),
+    }
+}
+
+/// All agents.
+pub fn read_agents(db: &Connection) -> rusqlite::Result<Vec<AgentRow>> {
+    let mut statement = db.prepare(
+        "SELECT a.id, a.project_id, a.name, a.created_at, a.settings, s.state
+         FROM agents a JOIN agent_state s ON s.agent_id = a.id ORDER BY a.id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let settings: String = row.get(4)?;
+        let state: Vec<u8> = row.get(5)?;
+        Ok(AgentRow {
+            id: AgentId(row.get(0)?),
+            key: AgentKey { project: ProjectId(row.get(1)?), name: row.get::<_, String>(2)?.into() },
+            created_at: Timestamp(row.get(3)?),
+            settings: Arc::new(from_json(&settings)?),
+            state: decode(STATE_FORMAT, &state)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The memory blocks of `since` and later, oldest first.
+pub fn read_blocks(db: &Connection) -> rusqlite::Result<Vec<Block>> {
+    let mut statement = db.prepare("SELECT body FROM memory_blocks ORDER BY id")?;
+    let blocks = statement.query_map([], |row| decode(BLOCK_FORMAT, &row.get::<_, Vec<u8>>(0)?))?;
+    blocks.collect()
+}
+
+/// All open commands and the newest ended ones, oldest first.
+pub fn read_commands(db: &Connection, ended_max: usize) -> rusqlite::Result<Vec<Command>> {
+    let mut statement = db.prepare(
+        "SELECT body FROM commands WHERE open = 1
+         UNION ALL SELECT body FROM (SELECT id, body FROM commands WHERE open = 0 ORDER BY id DESC LIMIT ?1)",
+    )?;
+    let commands = statement.query_map([ended_max as i64], |row| from_json(&row.get::<_, String>(0)?))?;
+    let mut commands = commands.collect::<rusqlite::Result<Vec<Command>>>()?;
+    commands.sort_by_key(|c| c.id);
+    Ok(commands)
+}
+
+/// All projects.
+pub fn read_projects(db: &Connection) -> rusqlite::Result<Vec<Project>> {
+    let mut statement = db.prepare("SELECT id, name FROM projects ORDER BY id")?;
+    let rows = statement
+        .query_map([], |row| Ok(Project { id: ProjectId(row.get(0)?), name: row.get::<_, String>(1)?.into() }))?;
+    rows.collect()
+}
+
+/// All keys.
+pub fn read_keys(db: &Connection) -> rusqlite::Result<Vec<ApiKey>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, project_id, hash, scopes, label, created_at, revoked_at FROM api_keys ORDER BY created_at, id",
+    )?;
+    let keys = statement.query_map([], |row| {
+        let scopes: String = row.get(3)?;
+        Ok(ApiKey {
+            id: row.get(0)?,
+            project: ProjectId(row.get(1)?),
+            hash: row.get(2)?,
+            scopes: Scopes::parse(&scopes)
+                .map_err(|word| rusqlite::Error::FromSqlConversionFailure(3, Type::Text, word.into()))?,
+            label: row.get(4)?,
+            created_at: Timestamp(row.get(5)?),
+            revoked_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
+        })
+    })?;
+    keys.collect()
+}
+
+/// Adds a key or replaces the one of the same id.
+pub fn write_key(db: &Connection, key: &ApiKey) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO api_keys (id, project_id, hash, scopes, label, created_at, revoked_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, hash = excluded.hash, scopes = excluded.scopes,
+             label = excluded.label, created_at = excluded.created_at, revoked_at = excluded.revoked_at",
+        (
+            &key.id,
+            key.project.0,
+            &key.hash,
+            key.scopes.words(),
+            &key.label,
+            key.created_at.0,
+            key.revoked_at.map(|t| t.0),
+        ),
+    )
+    .map(drop)
+}
+
+/// The project of this name, made when it is missing.
+pub fn ensure_project(db: &Connection, name: &str) -> rusqlite::Result<Project> {
+    db.execute("INSERT INTO projects (name) VALUES (?1) ON CONFLICT (name) DO NOTHING", [name])?;
+    let id = db.query_row("SELECT id FROM projects WHERE name = ?1", [name], |row| row.get(0))?;
+    Ok(Project { id: ProjectId(id), name: name.into() })
+}
+
+/// What is known of the gateway's presence.
+pub fn read_presence(db: &Connection) -> rusqlite::Result<PastPresence> {
+    use rusqlite::OptionalExtension;
+    let alive_at = db.query_row("SELECT alive_at FROM gateway_presence", [], |row| row.get(0)).optional()?;
+    let mut statement = db.prepare("SELECT from_at, to_at FROM gateway_gaps ORDER BY from_at")?;
+    let gaps = statement.query_map([], |row| Ok((Timestamp(row.get(0)?), Timestamp(row.get(1)?))))?;
+    Ok(PastPresence { alive_at: alive_at.map(Timestamp), gaps: gaps.collect::<rusqlite::Result<_>>()? })
+}
+
+/// Adds an event.
+pub fn write_event(db: &Connection, event: &NewEvent) -> rusqlite::Result<()> {
+    let draft = &event.draft;
+    db.prepare_cached(
+        "INSERT INTO events (project_id, agent_id, at, kind, from_status, to_status, hard, cause, evidence)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute((
+        event.project.0,
+        event.agent.map(|a| a.0),
+        draft.at.0,
+        draft.kind.word(),
+        draft.transition.map(|(from, _)| from.word()),
+        draft.transition.map(|(_, to)| to.word()),
+        draft.hard,
+        &draft.cause,
+        draft.evidence.to_string(),
+    ))
+    .map(drop)
+}
+
+/// Events, newest first.
+pub fn read_events(db: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<Event>> {
+    let (column, value) = match query.agent {
+        Some(agent) => ("agent_id", agent.0),
+        None => ("project_id", query.project.0),
+    };
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT id, project_id, agent_id, at, kind, from_status, to_status, hard, cause, evidence FROM events
+         WHERE {column} = ?1 AND project_id = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4",
+    ))?;
+    let before = query.before.map_or(i64::MAX, |id| id.0);
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let events = statement.query_map((value, query.project.0, before, limit), read_event)?;
+    events.collect()
+}
+
+fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let status = |column: usize| -> rusqlite::Result<Option<Status>> {
+        row.get::<_, Option<String>>(column)?.map(|word| from_word(&word)).transpose()
+    };
+    let kind: EventKind = from_word(&row.get::<_, String>(4)?)?;
+    let evidence: String = row.get(9)?;
+    Ok(Event {
+        id: EventId(row.get(0)?),
+        project: ProjectId(row.get(1)?),
+        agent: row.get::<_, Option<i64>>(2)?.map(AgentId),
+        draft: EventDraft {
+            kind,
+            at: Timestamp(row.get(3)?),
+            transition: status(5)?.zip(status(6)?),
+            hard: row.get(7)?,
+            cause: row.get(8)?,
+            evidence: from_json(&evidence)?,
+        },
+    })
+}
+
+/// Adds or replaces a command.
+pub fn write_command(db: &Connection, command: &Command) -> rusqlite::Result<()> {
+    let body = serde_json::to_string(command).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    db.prepare_cached(
+        "INSERT INTO commands (id, project_id, agent_id, open, body) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (id) DO UPDATE SET open = excluded.open, body = excluded.body",
+    )?
+    .execute((command.id.to_string(), command.project.0, command.agent.0, command.state.is_open(), body))
+    .map(drop)
+}
+
+fn from_word<T: DeserializeOwned>(word: &str) -> rusqlite::Result<T> {
+    serde_json::from_value(serde_json::Value::from(word)).map_err(unreadable_text)
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(unreadable_text)
+}
+
+fn unreadable_text(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
+}

@@ -1,0 +1,153 @@
+//! The one thread that writes. It owns the connection; a failed commit that may have happened stops it for good, because
+//! acknowledging on top of an unknown state would break the promise that nothing acknowledged is lost.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::oneshot;
+use tracing::error;
+
+use super::{failed, rows};
+use crate::store::{StoreError, WriteSet};
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A handle to the writing thread, which ends when the handle is dropped.
+pub struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
+    /// Set when a commit failed in a way that leaves its outcome unknown.
+    broken: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Starts the thread on `db`.
+    pub fn start(mut db: Connection) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let run = move || {
+            while let Ok(job) = queue.recv() {
+                job(&mut db);
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(run)
+            .map_err(|e| StoreError::Unavailable(format!("cannot start the writing thread: {e}")))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), broken: Arc::default() })
+    }
+
+    /// Makes `writes` durable and hands them back. `cold[i]` tells that agent `i` is new or has new settings.
+    pub async fn commit(&self, writes: WriteSet, cold: Vec<bool>) -> Result<WriteSet, StoreError> {
+        let broken = self.broken.clone();
+        self.send(move |db| {
+            let result = write(db, &writes, &cold);
+            if matches!(result, Err(StoreError::OutcomeUnknown(_))) {
+                broken.store(true, Ordering::SeqCst);
+            }
+            result.map(|()| writes)
+        })
+        .await
+    }
+
+    /// Runs `work` on the writing connection, outside of any transaction.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.send(move |db| work(db).map_err(|e| failed(&e))).await
+    }
+
+    async fn send<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("a commit failed with an unknown outcome; restart the gateway".into()));
+        }
+        let gone = || StoreError::Unavailable("the writing thread has ended".into());
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            let _ = reply.send(work(db));
+        });
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The queue closes first, so that the thread finishes what it has and ends.
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the writing thread panicked");
+        }
+    }
+}
+
+fn write(db: &mut Connection, writes: &WriteSet, cold: &[bool]) -> Result<(), StoreError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| failed(&e))?;
+    fill(&transaction, writes, cold).map_err(|e| failed(&e))?;
+    transaction.commit().map_err(|e| match e.sqlite_error_code() {
+        // Nothing was written in these cases; in all others (an fsync error, say) nobody knows.
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => failed(&e),
+        _ => StoreError::OutcomeUnknown(e.to_string()),
+    })
+}
+
+fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<()> {
+    {
+        let mut agent = db.prepare_cached(
+            "INSERT INTO agents (id, project_id, name, created_at, settings) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (id) DO UPDATE SET settings = excluded.settings",
+        )?;
+        let mut state = db.prepare_cached(
+            "INSERT INTO agent_state (agent_id, state) VALUES (?1, ?2)
+             ON CONFLICT (agent_id) DO UPDATE SET state = excluded.state",
+        )?;
+        for (row, cold) in writes.agents.iter().zip(cold) {
+            if *cold {
+                let settings = serde_json::to_string(&*row.settings)
+                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+                agent.execute((row.id.0, row.key.project.0, &*row.key.name, row.created_at.0, settings))?;
+            }
+            state.execute((row.id.0, rows::encode_state(&row.state)?))?;
+        }
+    }
+    if !writes.traces.is_empty() || !writes.dedup.is_empty() {
+        write_block(db, writes)?;
+    }
+    for event in &writes.events {
+        rows::write_event(db, event)?;
+    }
+    for command in &writes.commands {
+        rows::write_command(db, command)?;
+    }
+    if let Some(presence) = &writes.presence {
+        db.execute(
+            "INSERT INTO gateway_presence (id, alive_at) VALUES (1, ?1)
+             ON CONFLICT (id) DO UPDATE SET alive_at = excluded.alive_at",
+            [presence.alive_at.0],
+        )?;
+        for (from, to) in &presence.gaps {
+            db.execute("INSERT OR REPLACE INTO gateway_gaps (from_at, to_at) VALUES (?1, ?2)", [from.0, to.0])?;
+        }
+    }
+    Ok(())
+}
+
+/// One block per commit, never a row per span. Its id is the newest time in it, or just above the last block's.
+fn write_block(db: &Connection, writes: &WriteSet) -> rusqlite::Result<()> {
+    let touched = writes.traces.iter().map(|(_, delta)| delta.touched_at);
+    let newest = touched.chain(writes.dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
+    let body = rows::encode_block(&(writes.traces.clone(), writes.dedup.clone()))?;
+    db.prepare_cached(
+        "INSERT INTO memory_blocks (id, body)
+         VALUES (max(?1, coalesce((SELECT max(id) FROM memory_blocks), 0) + 1), ?2)",
+    )?
+    .execute((newest.0, body))
+    .map(drop)
+}
