@@ -1,9 +1,13 @@
 //! Pulsegate: a gateway for the health of AI agents.
 
+pub mod api;
 pub mod clock;
+pub mod control;
+pub mod evaluator;
 pub mod health;
 pub mod http;
 pub mod ids;
 pub mod ingest;
 pub mod model;
 pub mod store;
+pub mod telemetry;

@@ -106,8 +106,9 @@ pub fn note(state: &mut AgentState, update: &CommandUpdate, policy: &Policy, now
         return;
     }
     let Some(open) = state.restarts.open.filter(|open| open.id == update.id) else { return };
-    if update.change == CommandChange::Started {
-        state.restarts.open = Some(OpenRestart { running: true, ..open });
+    if matches!(update.change, CommandChange::Started | CommandChange::Returned) {
+        let running = update.change == CommandChange::Started;
+        state.restarts.open = Some(OpenRestart { running, ..open });
         return;
     }
     let succeeded = update.change == CommandChange::Succeeded;

@@ -323,7 +323,8 @@ fn any_body() -> impl Strategy<Value = Body> {
             let usage = Usage { input: tokens, output: Some(n), ..Usage::default() };
             Body::Activity(Box::new(Activity {
                 newest_end: Some(Timestamp(end)),
-                model_calls: vec![ModelCalls { model, calls: n, failed: n / 2, usage }],
+                model_calls: vec![ModelCalls { model, calls: n, failed: n / 2 }],
+                usage,
                 successes: n,
                 failures: n / 3,
                 ..Activity::default()

@@ -27,14 +27,14 @@ pub fn activity(state: &mut AgentState, told: &Activity, policy: &Policy, now: T
     for run in &told.runs {
         totals.run_duration.record(run.ended_at.since(run.started_at).as_secs_f64(), &DURATION_BOUNDS);
     }
-    let mut spent: Option<Money> = None;
+    add(&mut totals.tokens_input, told.usage.input);
+    add(&mut totals.tokens_output, told.usage.output);
+    add(&mut totals.tokens_cached_input, told.usage.cached_input);
+    add(&mut totals.tokens_reasoning, told.usage.reasoning);
     for calls in &told.model_calls {
         model_calls(state, calls);
-        if let Some(cost) = calls.usage.cost {
-            spent = Some(spent.unwrap_or_default().plus(cost));
-        }
     }
-    if let Some(cost) = spent {
+    if let Some(cost) = told.usage.cost {
         spend(state, cost, policy, now, effects);
     }
 }
@@ -43,10 +43,6 @@ fn model_calls(state: &mut AgentState, calls: &ModelCalls) {
     let totals = &mut state.totals;
     totals.model_calls = totals.model_calls.saturating_add(calls.calls);
     totals.model_calls_failed = totals.model_calls_failed.saturating_add(calls.failed);
-    add(&mut totals.tokens_input, calls.usage.input);
-    add(&mut totals.tokens_output, calls.usage.output);
-    add(&mut totals.tokens_cached_input, calls.usage.cached_input);
-    add(&mut totals.tokens_reasoning, calls.usage.reasoning);
     let cut = &calls.model[..calls.model.floor_char_boundary(MODEL_NAME_BYTES_MAX)];
     let models = &mut totals.models;
     let slot = match models.iter().position(|m| &*m.model == cut) {

@@ -1,1 +1,12 @@
+//! From what receivers hand in to what is stored: the committer gathers a batch, the plan decides it, the store keeps it.
+//!
+//! Replies go out after the commit, so "received" means kept.
+
+mod committer;
 pub mod intake;
+mod plan;
+mod traces;
+
+pub use committer::{Committer, CommitterConfig, SharedPresence, SubmitError};
+pub use intake::{Intake, Outcome, Work};
+pub use plan::{CommandRules, Rules};

@@ -199,6 +199,8 @@ pub struct Activity {
     pub newest_end: Option<Timestamp>,
     /// Finished model calls.
     pub model_calls: Vec<ModelCalls>,
+    /// What all of it used.
+    pub usage: Usage,
     /// Finished tool calls.
     pub tool_calls: u64,
     /// Of these, the failed ones.
@@ -222,8 +224,6 @@ pub struct ModelCalls {
     pub calls: u64,
     /// Of these, the failed ones.
     pub failed: u64,
-    /// What they used.
-    pub usage: Usage,
 }
 
 /// One finished run of an agent.
@@ -290,6 +290,8 @@ pub enum CommandChange {
     },
     /// A runner took it.
     Started,
+    /// The runner does not know the target; the command waits for another one.
+    Returned,
     /// The restart was carried out.
     Succeeded,
     /// It was not, and it is over.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{SpanFacts, Timestamp, Usage};
 
-/// How many spans of one trace are remembered. Spans beyond it are counted as they come, without their place in the tree.
-pub const TRACE_SPANS_MAX: usize = 1024;
+/// How many spans of one trace are remembered. When it is full, the trace begins anew: what comes is counted without
+/// its place among the spans before.
+pub const TRACE_SPANS_MAX: usize = 4096;
 
 /// One trace: its spans so far, and what they have already been counted as. Tables of it are bounded in age.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub struct TraceRow {
     pub service: String,
     /// When a span of it arrived last.
     pub touched_at: Timestamp,
-    /// The spans, in order of arrival, each id once.
+    /// The spans, in order of arrival, each id once, each with the agent it was counted for.
     pub spans: Vec<SpanFacts>,
     /// What has been counted so far, by agent. It never goes down: a correction waits until later counts exceed it.
     pub counted: BTreeMap<String, TraceTotals>,
@@ -25,8 +26,12 @@ pub struct TraceRow {
 /// What one trace amounts to for one agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceTotals {
-    /// Model calls by model.
-    pub models: BTreeMap<String, ModelTally>,
+    /// Model calls by model: finished ones, and of these the failed ones.
+    pub models: BTreeMap<String, (u64, u64)>,
+    /// What all of it used.
+    pub usage: Usage,
+    /// Finished runs.
+    pub runs: u64,
     /// Finished tool calls.
     pub tool_calls: u64,
     /// Of these, the failed ones.
@@ -37,17 +42,6 @@ pub struct TraceTotals {
     pub failures: u64,
 }
 
-/// Model calls of one model within one trace.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ModelTally {
-    /// Finished calls, failed ones included.
-    pub calls: u64,
-    /// Of these, the failed ones.
-    pub failed: u64,
-    /// What they used.
-    pub usage: Usage,
-}
-
 /// What one commit changed of a trace: stores apply it with [`TraceRow::absorb`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceDelta {
@@ -55,6 +49,8 @@ pub struct TraceDelta {
     pub service: String,
     /// As in [`TraceRow::touched_at`].
     pub touched_at: Timestamp,
+    /// The spans before these are forgotten.
+    pub anew: bool,
     /// Spans that were not there before.
     pub added: Vec<SpanFacts>,
     /// The new value of [`TraceRow::counted`].
@@ -66,6 +62,9 @@ impl TraceRow {
     pub fn absorb(&mut self, delta: TraceDelta) {
         self.service = delta.service;
         self.touched_at = delta.touched_at;
+        if delta.anew {
+            self.spans.clear();
+        }
         self.spans.extend(delta.added);
         self.counted = delta.counted;
     }

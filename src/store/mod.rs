@@ -216,6 +216,9 @@ pub trait Store: Send + Sync + 'static {
 /// An open transaction.
 #[async_trait]
 pub trait Transaction: Send {
+    /// Loads more: what a plan needs can depend on what it was given first.
+    async fn load(&mut self, set: LoadSet) -> Result<Loaded, StoreError>;
+
     /// Makes all of `writes` durable, or nothing.
     async fn commit(self: Box<Self>, writes: WriteSet) -> Result<(), StoreError>;
 }

@@ -57,6 +57,10 @@ struct Open {
 
 #[async_trait]
 impl Transaction for Open {
+    async fn load(&mut self, set: LoadSet) -> Result<Loaded, StoreError> {
+        Ok(self.store.lock().tables.load(&set))
+    }
+
     async fn commit(self: Box<Self>, mut writes: WriteSet) -> Result<(), StoreError> {
         let mut inner = self.store.lock();
         let fault = inner.faults.pop_front().flatten();

@@ -160,6 +160,10 @@ struct Open {
 
 #[async_trait]
 impl Transaction for Open {
+    async fn load(&mut self, set: LoadSet) -> Result<Loaded, StoreError> {
+        Ok(self.tables.write().unwrap_or_else(PoisonError::into_inner).load(&set))
+    }
+
     async fn commit(self: Box<Self>, writes: WriteSet) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());

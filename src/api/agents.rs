@@ -1,0 +1,215 @@
+//! Agents: list, read, change, pause, restart, and a health URL for each.
+
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use super::{Api, view};
+use crate::http::{ApiError, FieldError, body};
+use crate::ingest::intake::{Outcome, Refusal};
+use crate::ingest::{Intake, Work};
+use crate::model::{AgentId, Caller, PolicyPatch, Scope, Status};
+use crate::store::AgentRow;
+
+/// Rows of a status page when nothing is said.
+const LIMIT_DEFAULT: usize = 100;
+/// Rows of a status page at most.
+const LIMIT_MAX: usize = 1000;
+/// The largest body of a change.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+pub fn routes(api: Api) -> axum::Router {
+    axum::Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/agents/{id}", get(read).patch(change))
+        .route("/api/v1/agents/{id}/health", get(health))
+        .route("/api/v1/agents/{id}/pause", post(pause))
+        .route("/api/v1/agents/{id}/resume", post(resume))
+        .route("/api/v1/agents/{id}/restart", post(restart))
+        .with_state(api)
+}
+
+/// `limit` and `offset` as texts, so that a wrong one gets a clear answer.
+#[derive(Deserialize)]
+struct Page {
+    limit: Option<String>,
+    offset: Option<String>,
+}
+
+async fn status(State(api): State<Api>, headers: HeaderMap, Query(page): Query<Page>) -> Result<Json<Value>, ApiError> {
+    let caller = api.authorize(&headers, Scope::Read)?;
+    let limit = number("limit", page.limit.as_deref(), LIMIT_DEFAULT, 1, LIMIT_MAX)?;
+    let offset = number("offset", page.offset.as_deref(), 0, 0, usize::MAX >> 1)?;
+    let found = api.store.agents(caller.project, offset, limit).await?;
+    let project = api.project_name(caller.project).await?;
+    let (presence, now) = (api.presence.load(), api.clock.now());
+    let rows: Vec<Value> = found
+        .rows
+        .iter()
+        .map(|row| {
+            let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
+            view::agent(row, &project, &policy, &presence, now)
+        })
+        .collect();
+    Ok(Json(json!({"agents": rows, "total": found.total, "limit": limit, "offset": offset})))
+}
+
+pub(super) fn number(
+    name: &str,
+    text: Option<&str>,
+    default: usize,
+    min: usize,
+    max: usize,
+) -> Result<usize, ApiError> {
+    let Some(text) = text else { return Ok(default) };
+    match text.parse::<usize>() {
+        Ok(n) if (min..=max).contains(&n) => Ok(n),
+        _ => Err(ApiError::invalid(&[FieldError {
+            loc: vec!["query".into(), name.into()],
+            msg: format!("{text:?} is not a whole number from {min} to {max}"),
+            kind: "int_range",
+        }])),
+    }
+}
+
+async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Arc<AgentRow>, ApiError> {
+    let missing = || ApiError::not_found("Agent");
+    let id = id.parse().map_err(|_| missing())?;
+    // An agent of another project looks like no agent at all.
+    api.store.agent(AgentId(id)).await?.filter(|row| row.key.project == caller.project).ok_or_else(missing)
+}
+
+async fn read(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    let caller = api.authorize(&headers, Scope::Read)?;
+    let row = find(&api, &caller, &id).await?;
+    show(&api, &row).await
+}
+
+async fn show(api: &Api, row: &AgentRow) -> Result<Json<Value>, ApiError> {
+    let project = api.project_name(row.key.project).await?;
+    let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
+    Ok(Json(view::agent_with_policy(row, &project, &policy, &api.presence.load(), api.clock.now())))
+}
+
+/// For Kubernetes `livenessProbe`, Docker `HEALTHCHECK` and load balancers: 200, or 503 with the reason.
+async fn health(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = api.authorize(&headers, Scope::Read)?;
+    let row = find(&api, &caller, &id).await?;
+    let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
+    let state = &row.state;
+    let is_sick = matches!(
+        state.status,
+        Status::Down | Status::Stopped | Status::Stalled | Status::Erroring | Status::Looping | Status::OverBudget
+    );
+    let code = if is_sick { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let reason = crate::health::reason(state, &policy, api.clock.now());
+    let text = json!({
+        "agent_id": row.id, "agent": row.key.name, "status": state.status.wire_word(), "state": state.status, "reason": reason,
+    });
+    Ok((code, Json(text)).into_response())
+}
+
+/// Changes settings by a JSON merge patch (RFC 7396) over what was set for the agent; `null` goes back to the
+/// configuration's value.
+async fn change(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Json<Value>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let caller = api.authorize(&parts.headers, Scope::Admin)?;
+    let bytes = body::read(&parts.headers, body, BODY_BYTES_MAX).await?;
+    let row = find(&api, &caller, &id).await?;
+    let wrong = |loc: Vec<Value>, msg: String| ApiError::invalid(&[FieldError { loc, msg, kind: "value_error" }]);
+    let patch: Value = serde_json::from_slice(&bytes).map_err(|e| wrong(vec!["body".into()], e.to_string()))?;
+    if !patch.is_object() {
+        return Err(wrong(vec!["body".into()], "the body must be a JSON object of settings".into()));
+    }
+    let mut merged = json!(*row.settings);
+    merge(&mut merged, patch);
+    let settings: PolicyPatch =
+        serde_json::from_value(merged).map_err(|e| wrong(vec!["body".into()], e.to_string()))?;
+    settings.check().map_err(|e| {
+        let path = std::iter::once("body").chain(e.field.split('.')).map(Value::from).collect();
+        wrong(path, e.problem)
+    })?;
+    changed(&api, caller, row.id, Work::Settings { agent: row.id, settings }).await
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in patch {
+        if let Some(fields) = target.as_object_mut() {
+            if value.is_null() {
+                fields.remove(&name);
+            } else {
+                merge(fields.entry(name).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+async fn pause(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    let caller = api.authorize(&headers, Scope::Admin)?;
+    let row = find(&api, &caller, &id).await?;
+    changed(&api, caller, row.id, Work::Pause { agent: row.id, paused: true }).await
+}
+
+async fn resume(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    let caller = api.authorize(&headers, Scope::Admin)?;
+    let row = find(&api, &caller, &id).await?;
+    changed(&api, caller, row.id, Work::Pause { agent: row.id, paused: false }).await
+}
+
+async fn changed(api: &Api, caller: Caller, id: AgentId, work: Work) -> Result<Json<Value>, ApiError> {
+    let intake = Intake { project: caller.project, dedup: None, bytes: 1, work };
+    match api.committer.submit(intake).await? {
+        Outcome::Changed(Ok(())) => {
+            let row = find(api, &caller, &id.to_string()).await?;
+            show(api, &row).await
+        }
+        _ => Err(ApiError::not_found("Agent")),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RestartBody {
+    reason: Option<String>,
+}
+
+async fn restart(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let caller = api.authorize(&parts.headers, Scope::Command)?;
+    let bytes = body::read(&parts.headers, body, BODY_BYTES_MAX).await?;
+    let told: RestartBody = if bytes.is_empty() {
+        RestartBody::default()
+    } else {
+        serde_json::from_slice(&bytes).map_err(|e| {
+            ApiError::invalid(&[FieldError { loc: vec!["body".into()], msg: e.to_string(), kind: "json_invalid" }])
+        })?
+    };
+    let row = find(&api, &caller, &id).await?;
+    let reason = told.reason.unwrap_or_else(|| format!("asked for with key {}", caller.key_id));
+    let reason = reason[..reason.floor_char_boundary(256)].to_owned();
+    let work = Work::Restart { agent: row.id, reason };
+    let intake = Intake { project: caller.project, dedup: None, bytes: bytes.len(), work };
+    match api.committer.submit(intake).await? {
+        Outcome::Restart(Ok(outcome)) => {
+            let view = super::events::command(&outcome.command);
+            let code = if outcome.joined { StatusCode::OK } else { StatusCode::ACCEPTED };
+            Ok((code, Json(json!({"command": view, "joined": outcome.joined}))).into_response())
+        }
+        Outcome::Restart(Err(refusal @ Refusal::NoTarget)) => {
+            Err(ApiError::new(StatusCode::CONFLICT, refusal.to_string()))
+        }
+        _ => Err(ApiError::not_found("Agent")),
+    }
+}

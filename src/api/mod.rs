@@ -1,0 +1,60 @@
+//! The API that people and programs read the fleet by, and change agents with.
+
+mod agents;
+mod events;
+mod health;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+
+use crate::clock::Clock;
+use crate::http::ApiError;
+use crate::http::auth::Keyring;
+use crate::ingest::{Committer, Rules, SharedPresence};
+use crate::model::{Caller, ProjectId, Scope};
+use crate::store::{Store, StoreError};
+
+pub use health::HealthRoutes;
+
+/// What the API works with.
+#[derive(Clone)]
+pub struct Api {
+    /// Where everything is read.
+    pub store: Arc<dyn Store>,
+    /// Where changes are handed in.
+    pub committer: Committer,
+    /// The keys in force.
+    pub keyring: Keyring,
+    /// The clock.
+    pub clock: Clock,
+    /// When the gateway was accepting.
+    pub presence: SharedPresence,
+    /// What the configuration says.
+    pub rules: Arc<dyn Rules>,
+}
+
+impl Api {
+    fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, ApiError> {
+        self.keyring.authorize(headers, scope)
+    }
+
+    async fn project_name(&self, id: ProjectId) -> Result<Arc<str>, ApiError> {
+        let names: HashMap<_, _> = self.store.projects().await?.into_iter().map(|p| (p.id, p.name)).collect();
+        names.get(&id).cloned().ok_or_else(|| ApiError::not_found("Project"))
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "the store could not answer a read");
+        Self::unavailable("the store cannot be read right now", 1)
+    }
+}
+
+/// All routes that need a key.
+pub fn routes(api: Api) -> axum::Router {
+    agents::routes(api.clone()).merge(events::routes(api))
+}

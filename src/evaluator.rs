@@ -1,0 +1,151 @@
+//! Finds what is due: silence is a stored deadline, and time passing is one more observation through the same plan.
+//!
+//! It also watches the gateway itself: a tick that comes much too late means that nothing could be accepted meanwhile
+//! (a stopped process, a suspended machine), and that time is never held against an agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::clock::{Clock, Stopwatch};
+use crate::ingest::{Committer, Intake, SharedPresence, Work};
+use crate::model::{Presence, ProjectId, Timestamp};
+use crate::store::{PresenceWrite, Store, StoreError};
+use crate::telemetry::ProcessMetrics;
+
+/// How often the evaluator looks for what is due.
+pub const PERIOD: Duration = Duration::from_secs(1);
+/// A tick that comes this much later than planned is a gap in the gateway's presence.
+const GAP_MIN: Duration = Duration::from_secs(5);
+/// How often the gateway's presence is written down: an unclean end costs agents at most this much credit.
+const PRESENCE_EVERY: Duration = Duration::from_secs(5);
+/// How many deadlines one intake carries.
+const DUE_MAX: usize = 1000;
+/// How often old memory and old events are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How long things are remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Spans of open traces and keys of what has been counted.
+    pub memory: Duration,
+    /// Events.
+    pub events: Duration,
+}
+
+/// The evaluator.
+pub struct Evaluator {
+    /// Where deadlines are.
+    pub store: Arc<dyn Store>,
+    /// Where their passing is handed in.
+    pub committer: Committer,
+    /// The clock.
+    pub clock: Clock,
+    /// When the gateway was accepting.
+    pub presence: SharedPresence,
+    /// Counters of this process.
+    pub metrics: ProcessMetrics,
+    /// How long things are remembered.
+    pub retention: Retention,
+}
+
+/// What earlier runs of the gateway tell of its presence, continued by this run which starts at `now`.
+pub async fn restore_presence(store: &dyn Store, now: Timestamp) -> Result<Presence, StoreError> {
+    let past = store.presence().await?;
+    let away = past.alive_at.map(|alive_at| (alive_at, now));
+    Ok(Presence::new(now, past.gaps.into_iter().chain(away)))
+}
+
+impl Evaluator {
+    /// Runs until `stop` becomes true, then writes down the gateway's presence once more.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut since_tick = Stopwatch::start();
+        let mut since_presence = Stopwatch::start();
+        let mut since_sweep = Stopwatch::start();
+        // Gaps of earlier runs, the one that this start ended included, are written down at once.
+        let mut unwritten: Vec<_> = self.presence.load().gaps().to_vec();
+        self.note_presence(&mut unwritten).await;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+            let late = since_tick.elapsed().saturating_sub(PERIOD);
+            since_tick = Stopwatch::start();
+            if late > GAP_MIN {
+                unwritten.push(self.found_gap(late));
+            }
+            if since_presence.elapsed() >= PRESENCE_EVERY || !unwritten.is_empty() {
+                since_presence = Stopwatch::start();
+                self.note_presence(&mut unwritten).await;
+            }
+            self.round().await;
+            if since_sweep.elapsed() >= SWEEP_EVERY {
+                since_sweep = Stopwatch::start();
+                self.sweep().await;
+            }
+        }
+        self.note_presence(&mut unwritten).await;
+    }
+
+    fn found_gap(&self, late: Duration) -> (Timestamp, Timestamp) {
+        let to = self.clock.now();
+        let gap = (to.minus(late), to);
+        warn!(
+            seconds = late.as_secs(),
+            "the gateway itself was not running for a while; deadlines of agents are moved"
+        );
+        let mut presence = Presence::clone(&self.presence.load());
+        presence.add_gap(gap.0, gap.1);
+        self.presence.store(Arc::new(presence));
+        gap
+    }
+
+    async fn note_presence(&self, gaps: &mut Vec<(Timestamp, Timestamp)>) {
+        let write = PresenceWrite { alive_at: self.clock.now(), gaps: gaps.clone() };
+        if self.submit(Work::Presence(write)).await {
+            gaps.clear();
+        }
+    }
+
+    async fn sweep(&self) {
+        let now = self.clock.now();
+        let (memory, events) = (now.minus(self.retention.memory), now.minus(self.retention.events));
+        if let Err(error) = self.store.sweep(memory, events).await {
+            warn!(%error, "could not forget what is old; trying again later");
+        }
+    }
+
+    /// One look at everything that is due.
+    pub async fn round(&self) {
+        let watch = Stopwatch::start();
+        let now = self.clock.now();
+        match self.store.due_agents(now, DUE_MAX).await {
+            Ok(due) if due.is_empty() => {}
+            Ok(due) => drop(self.submit(Work::Deadlines(due)).await),
+            Err(error) => warn!(%error, "could not look for due agents"),
+        }
+        match self.store.due_commands(now, DUE_MAX).await {
+            Ok(due) if due.is_empty() => {}
+            Ok(due) => drop(self.submit(Work::CommandDeadlines(due)).await),
+            Err(error) => warn!(%error, "could not look for due commands"),
+        }
+        self.metrics.evaluator_run(watch.elapsed());
+    }
+
+    /// Whether it was kept. What was not is still due at the next round.
+    async fn submit(&self, work: Work) -> bool {
+        let intake = Intake { project: ProjectId(0), dedup: None, bytes: 1, work };
+        match self.committer.submit(intake).await {
+            Ok(_) => true,
+            Err(error) => {
+                info!(%error, "evaluator could not hand in; trying again");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The committer: one lane that turns what is handed in into commits.
+//!
+//! Batches form by themselves: while one commit is in flight the next one fills; there is no linger timer. The queue is
+//! bounded in count and in bytes; what does not fit is refused at once, so that pressure is felt by the senders.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::{error, warn};
+
+use super::intake::{Intake, Outcome};
+use super::plan::{Context, Rules, first_load, plan, second_load};
+use crate::clock::{Clock, Stopwatch};
+use crate::http::ApiError;
+use crate::ids::Ids;
+use crate::model::{Presence, Timestamp};
+use crate::store::{Loaded, Store, StoreError};
+use crate::telemetry::{CommitFailure, ProcessMetrics};
+
+/// A full queue or a store out of reach should be better after this time, in seconds.
+const RETRY_AFTER_SECS: u64 = 1;
+
+/// When the gateway was accepting; kept by the evaluator, read by every plan.
+pub type SharedPresence = Arc<ArcSwap<Presence>>;
+
+/// What a committer works with.
+pub struct CommitterConfig {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// What the configuration says.
+    pub rules: Arc<dyn Rules>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where ids come from.
+    pub ids: Ids,
+    /// When the gateway was accepting.
+    pub presence: SharedPresence,
+    /// No automatic restart before this time.
+    pub restarts_from: Timestamp,
+    /// Counters of this process.
+    pub metrics: ProcessMetrics,
+    /// How many intakes may wait.
+    pub queue_requests_max: usize,
+    /// How many bytes may wait.
+    pub queue_bytes_max: usize,
+    /// How many intakes one commit takes.
+    pub batch_requests_max: usize,
+}
+
+/// A handle to hand things in. Cheap to clone; the lane ends when the last handle is gone and the queue is empty.
+#[derive(Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Job>,
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    bytes_max: usize,
+    metrics: ProcessMetrics,
+}
+
+struct Job {
+    intake: Intake,
+    reply: oneshot::Sender<Result<Outcome, SubmitError>>,
+    _request: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// Why something was not taken in. Nothing of it was kept, unless [`SubmitError::Unavailable`] says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Too much waits already: try again later.
+    #[error("the gateway is at capacity; try again in {retry_after_secs} s")]
+    Overloaded {
+        /// When to try again.
+        retry_after_secs: u64,
+    },
+    /// The store cannot be written.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The gateway is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        let retry_after = match error {
+            SubmitError::Overloaded { retry_after_secs } => retry_after_secs,
+            _ => RETRY_AFTER_SECS,
+        };
+        Self::unavailable(error.to_string(), retry_after)
+    }
+}
+
+impl Committer {
+    /// Starts the lane. The task ends when every handle is gone.
+    pub fn start(config: CommitterConfig) -> (Self, tokio::task::JoinHandle<()>) {
+        let (queue, jobs) = mpsc::channel(config.queue_requests_max);
+        let committer = Self {
+            queue,
+            requests: Arc::new(Semaphore::new(config.queue_requests_max)),
+            bytes: Arc::new(Semaphore::new(config.queue_bytes_max)),
+            bytes_max: config.queue_bytes_max,
+            metrics: config.metrics.clone(),
+        };
+        let lane = tokio::spawn(run(config, jobs));
+        (committer, lane)
+    }
+
+    /// Hands something in and waits until it is durable.
+    pub async fn submit(&self, intake: Intake) -> Result<Outcome, SubmitError> {
+        let overloaded = |_| SubmitError::Overloaded { retry_after_secs: RETRY_AFTER_SECS };
+        // One intake may weigh as much as the whole queue, or a large request could never pass.
+        let weight = u32::try_from(intake.bytes.clamp(1, self.bytes_max)).unwrap_or(u32::MAX);
+        let request = self.requests.clone().try_acquire_owned().map_err(overloaded)?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(weight).map_err(overloaded)?;
+        self.metrics.ingest_queue(self.requests_waiting(), self.bytes_waiting());
+        let (reply, answer) = oneshot::channel();
+        let job = Job { intake, reply, _request: request, _bytes: bytes };
+        self.queue.try_send(job).map_err(|_| SubmitError::Stopping)?;
+        answer.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    fn requests_waiting(&self) -> usize {
+        self.queue.max_capacity().saturating_sub(self.requests.available_permits())
+    }
+
+    fn bytes_waiting(&self) -> usize {
+        self.bytes_max.saturating_sub(self.bytes.available_permits())
+    }
+}
+
+async fn run(config: CommitterConfig, mut jobs: mpsc::Receiver<Job>) {
+    let mut batch = Vec::new();
+    while jobs.recv_many(&mut batch, config.batch_requests_max).await > 0 {
+        let watch = Stopwatch::start();
+        let size = batch.len();
+        let (intakes, replies): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|job| (job.intake, (job.reply, job._request, job._bytes))).unzip();
+        match commit(&config, intakes).await {
+            Ok(outcomes) => {
+                config.metrics.commit_done(watch.elapsed(), size);
+                // A sender that hung up does not want to know.
+                replies.into_iter().zip(outcomes).for_each(|((reply, ..), outcome)| drop(reply.send(Ok(outcome))));
+            }
+            Err(error) => {
+                config.metrics.commit_failed(classify(&error));
+                tell(&error, size);
+                let refusal = SubmitError::Unavailable("the store cannot be written right now".into());
+                replies.into_iter().for_each(|(reply, ..)| drop(reply.send(Err(refusal.clone()))));
+            }
+        }
+    }
+}
+
+async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<Vec<Outcome>, StoreError> {
+    let (first, mut transaction) = config.store.begin(first_load(&batch)).await?;
+    let wanted = second_load(&batch, &first);
+    let second = if wanted.agents.is_empty() && wanted.agent_ids.is_empty() {
+        Loaded::default()
+    } else {
+        transaction.load(wanted).await?
+    };
+    let presence = config.presence.load();
+    let context = Context {
+        now: config.clock.now(),
+        presence: &presence,
+        restarts_from: config.restarts_from,
+        rules: &*config.rules,
+        ids: &config.ids,
+    };
+    let (outcomes, writes) = plan(batch, first, second, &context);
+    transaction.commit(writes).await?;
+    Ok(outcomes)
+}
+
+const fn classify(error: &StoreError) -> CommitFailure {
+    match error {
+        StoreError::Busy(_) => CommitFailure::Busy,
+        StoreError::Unavailable(_) => CommitFailure::Unavailable,
+        StoreError::OutcomeUnknown(_) => CommitFailure::OutcomeUnknown,
+        StoreError::Corrupt(_) => CommitFailure::Corrupt,
+    }
+}
+
+fn tell(error: &StoreError, size: usize) {
+    match error {
+        StoreError::Busy(_) | StoreError::Unavailable(_) => {
+            warn!(%error, requests = size, "commit failed; senders were told to retry")
+        }
+        StoreError::OutcomeUnknown(_) | StoreError::Corrupt(_) => {
+            error!(%error, requests = size, "commit failed; nothing was acknowledged");
+        }
+    }
+}

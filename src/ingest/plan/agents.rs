@@ -1,0 +1,77 @@
+//! Observations, settings and deadlines of single agents.
+
+use std::sync::Arc;
+
+use crate::health;
+use crate::model::{AgentId, AgentKey, Body, Observation, PolicyPatch, ProjectId, Source};
+use crate::store::AgentRow;
+
+use super::Planner;
+use crate::ingest::intake::{Refusal, Seen};
+
+impl Planner<'_> {
+    /// Takes in one observation; the agent comes to exist if need be.
+    pub(super) fn observe(&mut self, observation: &Observation) -> Result<Seen, Refusal> {
+        let id = self.find_or_create(&observation.agent)?;
+        self.apply(id, observation);
+        self.look(&observation.agent)
+    }
+
+    /// How the agent is, without changing anything.
+    pub(super) fn look(&self, key: &AgentKey) -> Result<Seen, Refusal> {
+        let row = self.agent_ids.get(key).and_then(|id| self.agents.get(id)).ok_or(Refusal::NoAgent)?;
+        let policy = self.context.rules.policy(key.project, &key.name, &row.settings);
+        let state = &row.state;
+        Ok(Seen {
+            agent: row.id,
+            status: state.status,
+            warning: health::warning(state),
+            reason: health::reason(state, &policy, self.context.now),
+        })
+    }
+
+    pub(super) fn find_or_create(&mut self, key: &AgentKey) -> Result<AgentId, Refusal> {
+        let id = *self.agent_ids.get(key).ok_or(Refusal::NoAgent)?;
+        if !self.agents.contains_key(&id) {
+            let count = self.counts.entry(key.project).or_default();
+            if *count >= self.context.rules.agents_max(key.project) {
+                return Err(Refusal::AgentLimit);
+            }
+            *count += 1;
+            self.agents.insert(id, Arc::new(AgentRow::new(id, key.clone(), self.context.now)));
+        }
+        Ok(id)
+    }
+
+    /// Replaces an agent's settings and judges it anew.
+    pub(super) fn set(&mut self, project: ProjectId, id: AgentId, settings: PolicyPatch) -> Result<(), Refusal> {
+        self.of_project(project, id)?;
+        if let Some(row) = self.agents.get_mut(&id) {
+            Arc::make_mut(row).settings = Arc::new(settings);
+        }
+        self.tell(id, Body::PolicyChanged);
+        Ok(())
+    }
+
+    /// Pauses or resumes an agent.
+    pub(super) fn pause(&mut self, project: ProjectId, id: AgentId, paused: bool) -> Result<(), Refusal> {
+        if self.of_project(project, id)?.state.life.paused != paused {
+            self.tell(id, Body::Paused(paused));
+        }
+        Ok(())
+    }
+
+    /// A deadline may have passed. Claimed twice, or moved meanwhile: then there is nothing to do.
+    pub(super) fn deadline(&mut self, id: AgentId) {
+        if self.agents.get(&id).is_some_and(|row| row.state.deadline <= self.context.now) {
+            self.tell(id, Body::DeadlinePassed);
+        }
+    }
+
+    /// Tells an agent's state something that the gateway itself knows.
+    pub(super) fn tell(&mut self, id: AgentId, body: Body) {
+        let Some(agent) = self.agents.get(&id).map(|row| row.key.clone()) else { return };
+        let received_at = self.context.now;
+        self.apply(id, &Observation { agent, received_at, at: None, source: Source::Gateway, body });
+    }
+}

@@ -1,0 +1,244 @@
+//! The plan: what was loaded and what is asked for in, what to write and what to answer out. Plain code over plain data;
+//! nothing here waits, reads a clock or can fail.
+
+mod agents;
+mod commands;
+mod notices;
+mod spans;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::health::{Effects, Moment};
+use crate::ids::Ids;
+use crate::model::{
+    AgentId, AgentKey, Command, CommandId, DedupKey, Observation, Policy, PolicyPatch, Presence, ProjectId, Timestamp,
+    TraceDelta, TraceKey, TraceRow,
+};
+use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
+
+use super::intake::{Intake, Outcome, Refusal, Work};
+use super::traces;
+
+/// What the configuration says, as far as a plan needs it.
+pub trait Rules: Send + Sync + 'static {
+    /// The policy of an agent with these settings of its own.
+    fn policy(&self, project: ProjectId, agent: &str, settings: &PolicyPatch) -> Arc<Policy>;
+    /// How many agents the project may have.
+    fn agents_max(&self, project: ProjectId) -> u64;
+    /// How commands are handed out.
+    fn commands(&self) -> CommandRules;
+}
+
+/// How commands are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandRules {
+    /// Nobody may start a command this long after it was queued.
+    pub ttl: Duration,
+    /// How long a runner's result is awaited.
+    pub lease: Duration,
+}
+
+/// What a plan knows besides what was loaded.
+pub struct Context<'a> {
+    /// The time now, one for the whole batch.
+    pub now: Timestamp,
+    /// When the gateway was accepting.
+    pub presence: &'a Presence,
+    /// No automatic restart before this time.
+    pub restarts_from: Timestamp,
+    /// What the configuration says.
+    pub rules: &'a dyn Rules,
+    /// Where command ids come from.
+    pub ids: &'a Ids,
+}
+
+/// What to load first: everything that does not depend on what is found.
+pub fn first_load(batch: &[Intake]) -> LoadSet {
+    let mut set = LoadSet::default();
+    for intake in batch {
+        set.dedup.extend(intake.dedup);
+        match &intake.work {
+            Work::Spans { traces, .. } => {
+                set.traces.extend(traces.iter().map(|t| TraceKey { project: intake.project, trace: t.trace }));
+            }
+            Work::Notices(notices) => set.dedup.extend(notices.iter().filter_map(|n| n.dedup)),
+            Work::HandOut { .. } | Work::Restart { .. } => set.open_commands.push(intake.project),
+            Work::CommandResult { id, .. } => set.commands.push(*id),
+            Work::CommandDeadlines(ids) => set.commands.extend(ids),
+            _ => {}
+        }
+    }
+    set
+}
+
+/// What to load then: the agents.
+pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
+    let mut set = LoadSet::default();
+    set.agent_ids.extend(first.commands.values().map(|c| c.agent));
+    for intake in batch {
+        let lookup =
+            |name: &str, create| AgentKey::lenient(intake.project, name).map(|key| AgentLookup { key, create });
+        match &intake.work {
+            Work::Observe(observations) => {
+                set.agents.extend(observations.iter().map(|o| AgentLookup { key: o.agent.clone(), create: true }));
+            }
+            Work::Spans { traces, .. } => {
+                for spans in traces {
+                    let row = first.traces.get(&TraceKey { project: intake.project, trace: spans.trace });
+                    let names = traces::possible_agents(row.map(|r| &**r), spans);
+                    set.agents.extend(names.into_iter().filter_map(|name| lookup(name, true)));
+                }
+            }
+            Work::Notices(notices) => {
+                let names = notices.iter().flat_map(|n| &n.candidates);
+                set.agents.extend(names.filter_map(|c| lookup(&c.name, false)));
+            }
+            Work::Restart { agent, .. } | Work::Settings { agent, .. } | Work::Pause { agent, .. } => {
+                set.agent_ids.push(*agent);
+            }
+            Work::Deadlines(ids) => set.agent_ids.extend(ids),
+            Work::HandOut { .. } | Work::CommandResult { .. } | Work::CommandDeadlines(_) | Work::Presence(_) => {}
+        }
+    }
+    // One order for all, so that two gateways on one database cannot wait for each other.
+    set.agents.sort_by(|a, b| a.key.cmp(&b.key).then(b.create.cmp(&a.create)));
+    set.agents.dedup_by(|later, first| later.key == first.key);
+    set.agent_ids.sort_unstable();
+    set.agent_ids.dedup();
+    set
+}
+
+/// Decides a whole batch: one answer for each intake, and what to write.
+pub fn plan(batch: Vec<Intake>, first: Loaded, second: Loaded, context: &Context<'_>) -> (Vec<Outcome>, WriteSet) {
+    let mut planner = Planner::new(first, second, context);
+    let outcomes = batch.into_iter().map(|intake| planner.take(intake)).collect();
+    (outcomes, planner.finish())
+}
+
+/// The batch's working copy of everything it touches.
+struct Planner<'a> {
+    context: &'a Context<'a>,
+    agent_ids: HashMap<AgentKey, AgentId>,
+    agents: HashMap<AgentId, Arc<AgentRow>>,
+    counts: HashMap<ProjectId, u64>,
+    /// Changed agents, in the order of their first change.
+    changed: Vec<AgentId>,
+    is_changed: HashSet<AgentId>,
+    traces: HashMap<TraceKey, Arc<TraceRow>>,
+    deltas: BTreeMap<TraceKey, TraceDelta>,
+    seen: HashSet<DedupKey>,
+    commands: BTreeMap<CommandId, Command>,
+    changed_commands: HashSet<CommandId>,
+    writes: WriteSet,
+}
+
+impl<'a> Planner<'a> {
+    fn new(first: Loaded, second: Loaded, context: &'a Context<'a>) -> Self {
+        Self {
+            context,
+            agent_ids: second.agent_ids,
+            agents: second.agents,
+            counts: second.agent_counts,
+            changed: Vec::new(),
+            is_changed: HashSet::new(),
+            traces: first.traces,
+            deltas: BTreeMap::new(),
+            seen: first.seen,
+            commands: first.commands.into_iter().collect(),
+            changed_commands: HashSet::new(),
+            writes: WriteSet::default(),
+        }
+    }
+
+    fn take(&mut self, intake: Intake) -> Outcome {
+        let Intake { project, dedup, work, .. } = intake;
+        let is_duplicate = dedup.is_some_and(|key| !self.first_time(key));
+        match work {
+            // A repeated heartbeat is answered like the first one, from the state as it is.
+            Work::Observe(observations) if is_duplicate => {
+                Outcome::Observed(observations.iter().map(|o| self.look(&o.agent)).collect())
+            }
+            _ if is_duplicate => Outcome::Duplicate,
+            Work::Observe(observations) => {
+                Outcome::Observed(observations.into_iter().map(|o| self.observe(&o)).collect())
+            }
+            Work::Spans { received_at, traces } => self.spans(project, received_at, traces),
+            Work::Notices(notices) => {
+                Outcome::Noticed(notices.into_iter().map(|notice| self.notice(project, notice)).collect())
+            }
+            Work::Restart { agent, reason } => Outcome::Restart(self.restart(project, agent, reason)),
+            Work::HandOut { peer } => Outcome::Commands(self.hand_out(project, &peer)),
+            Work::CommandResult { id, verdict, message } => {
+                Outcome::Result(self.command_result(project, id, verdict, message))
+            }
+            Work::Settings { agent, settings } => Outcome::Changed(self.set(project, agent, settings)),
+            Work::Pause { agent, paused } => Outcome::Changed(self.pause(project, agent, paused)),
+            Work::Deadlines(ids) => {
+                ids.into_iter().for_each(|id| self.deadline(id));
+                Outcome::Done
+            }
+            Work::CommandDeadlines(ids) => {
+                ids.into_iter().for_each(|id| self.command_deadline(id));
+                Outcome::Done
+            }
+            Work::Presence(presence) => {
+                self.writes.presence = Some(presence);
+                Outcome::Done
+            }
+        }
+    }
+
+    /// Remembers `key`; whether it had not been seen before.
+    fn first_time(&mut self, key: DedupKey) -> bool {
+        let is_new = self.seen.insert(key);
+        if is_new {
+            self.writes.dedup.push((key, self.context.now));
+        }
+        is_new
+    }
+
+    /// Puts an observation through the health core and takes in what follows.
+    fn apply(&mut self, id: AgentId, observation: &Observation) {
+        let Some(row) = self.agents.get_mut(&id) else { return };
+        let rules = self.context.rules;
+        let policy = rules.policy(row.key.project, &row.key.name, &row.settings);
+        let moment = Moment {
+            now: self.context.now,
+            presence: self.context.presence,
+            restarts_from: self.context.restarts_from,
+        };
+        let effects = crate::health::apply(&mut Arc::make_mut(row).state, observation, &policy, &moment);
+        if self.is_changed.insert(id) {
+            self.changed.push(id);
+        }
+        self.follow(id, effects);
+    }
+
+    fn follow(&mut self, id: AgentId, effects: Effects) {
+        let Some(project) = self.agents.get(&id).map(|row| row.key.project) else { return };
+        for draft in effects.events {
+            self.writes.events.push(NewEvent { project, agent: Some(id), draft });
+        }
+        if let Some(wish) = effects.restart {
+            self.queue_restart(id, wish.origin, wish.reason);
+        }
+    }
+
+    /// An agent of this project, by number.
+    fn of_project(&self, project: ProjectId, id: AgentId) -> Result<&Arc<AgentRow>, Refusal> {
+        self.agents.get(&id).filter(|row| row.key.project == project).ok_or(Refusal::NoAgent)
+    }
+
+    fn finish(mut self) -> WriteSet {
+        self.writes.agents = self.changed.iter().filter_map(|id| self.agents.remove(id)).collect();
+        self.writes.traces = self.deltas.into_iter().collect();
+        let changed = &self.changed_commands;
+        self.writes.commands = self.commands.into_values().filter(|c| changed.contains(&c.id)).collect();
+        self.writes
+    }
+}
+
+#[cfg(test)]
+mod tests;

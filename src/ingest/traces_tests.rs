@@ -1,0 +1,197 @@
+use super::*;
+use crate::model::{Failure, ToolKey, TraceId};
+
+fn span(id: u8, parent: u8, class: SpanClass) -> SpanFacts {
+    SpanFacts {
+        span: SpanId([id; 8]),
+        parent: (parent > 0).then_some(SpanId([parent; 8])),
+        class,
+        agent: None,
+        model: None,
+        response: None,
+        usage: Usage::default(),
+        tool: None,
+        start: Timestamp::from_secs(id.into()),
+        end: Timestamp::from_secs(100 + i64::from(id)),
+        failure: None,
+    }
+}
+
+fn llm(id: u8, parent: u8, input: u64) -> SpanFacts {
+    let usage = Usage { input: Some(input), output: Some(1), ..Usage::default() };
+    SpanFacts { model: Some("m".into()), usage, ..span(id, parent, SpanClass::Llm) }
+}
+
+fn agent(id: u8, parent: u8, name: &str) -> SpanFacts {
+    SpanFacts { agent: Some(name.into()), ..span(id, parent, SpanClass::Agent) }
+}
+
+fn tool(id: u8, parent: u8, name: &str) -> SpanFacts {
+    SpanFacts { tool: Some(ToolKey { name: name.into(), digest: None }), ..span(id, parent, SpanClass::Tool) }
+}
+
+fn failed(mut span: SpanFacts, message: &str) -> SpanFacts {
+    span.failure = Some(Failure { kind: "E".into(), message: message.into() });
+    span
+}
+
+/// Feeds requests one after another; sums what was learned by agent.
+fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<String, Activity> {
+    let mut row = TraceRow::default();
+    let mut stored = TraceRow::default();
+    let mut sums: BTreeMap<String, Activity> = BTreeMap::new();
+    for spans in requests {
+        let incoming = TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), spans: spans.clone() };
+        let Some(folded) = fold(&mut row, incoming, Timestamp::from_secs(500)) else { continue };
+        stored.absorb(folded.delta);
+        assert_eq!(stored, row, "the store comes to the same row");
+        for (agent, a) in folded.activities {
+            let sum = sums.entry(agent).or_default();
+            sum.usage.add(&a.usage);
+            sum.tool_calls += a.tool_calls;
+            sum.successes += a.successes;
+            sum.failures += a.failures;
+            sum.runs.extend(a.runs);
+            sum.error = a.error.or(sum.error.take());
+            for m in a.model_calls {
+                match sum.model_calls.iter_mut().find(|x| x.model == m.model) {
+                    Some(x) => (x.calls, x.failed) = (x.calls + m.calls, x.failed + m.failed),
+                    None => sum.model_calls.push(m),
+                }
+            }
+        }
+    }
+    sums
+}
+
+fn input(sums: &BTreeMap<String, Activity>, agent: &str) -> Option<u64> {
+    sums.get(agent).and_then(|a| a.usage.input)
+}
+
+#[test]
+fn a_runs_sum_on_the_agent_span_is_not_added_to_its_calls() {
+    let mut root = agent(1, 0, "bot");
+    root.usage.input = Some(30);
+    let sums = feed(&[vec![llm(2, 1, 10), llm(3, 1, 20), tool(4, 1, "t"), root]]);
+    assert_eq!(sums.keys().collect::<Vec<_>>(), ["bot"]);
+    let bot = &sums["bot"];
+    assert_eq!((bot.usage.input, bot.usage.output, bot.tool_calls, bot.successes), (Some(30), Some(2), 1, 1));
+    assert_eq!((bot.runs.len(), bot.model_calls[0].calls), (1, 2));
+}
+
+#[test]
+fn where_only_the_run_tells_its_usage_the_run_is_believed() {
+    let mut root = agent(1, 0, "bot");
+    root.usage = Usage { input: Some(30), cost: Some(Money(5)), ..Usage::default() };
+    let sums = feed(&[vec![span(2, 1, SpanClass::Llm), root]]);
+    assert_eq!((input(&sums, "bot"), sums["bot"].usage.cost), (Some(30), Some(Money(5))));
+}
+
+#[test]
+fn nothing_known_stays_unknown() {
+    let sums = feed(&[vec![agent(1, 0, "bot"), span(2, 1, SpanClass::Llm)]]);
+    assert_eq!(sums["bot"].usage, Usage::default());
+}
+
+#[test]
+fn spans_sent_again_count_once() {
+    let request = vec![agent(1, 0, "bot"), llm(2, 1, 10)];
+    assert_eq!(feed(&[request.clone(), request.clone()]), feed(&[request]));
+}
+
+#[test]
+fn a_wrapper_call_that_arrives_after_its_inner_call_adds_nothing() {
+    let sums = feed(&[vec![llm(3, 2, 10)], vec![llm(2, 1, 10), agent(1, 0, "bot")]]);
+    let total: u64 = sums.values().filter_map(|a| a.usage.input).sum();
+    assert_eq!(total, 10);
+}
+
+#[test]
+fn an_inner_call_that_arrives_late_adds_only_what_was_missing() {
+    let sums = feed(&[vec![agent(1, 0, "bot"), llm(2, 1, 10)], vec![llm(3, 2, 12)]]);
+    assert_eq!(input(&sums, "bot"), Some(12));
+    assert_eq!(sums["bot"].model_calls[0].calls, 1);
+}
+
+#[test]
+fn calls_without_a_known_agent_belong_to_the_service_and_stay_there() {
+    let sums = feed(&[vec![llm(2, 1, 10)], vec![agent(1, 0, "bot"), llm(3, 1, 5)]]);
+    assert_eq!((input(&sums, "svc"), input(&sums, "bot")), (Some(10), Some(5)), "together 15, nothing twice");
+}
+
+#[test]
+fn sub_agents_have_their_own_runs_and_the_same_name_nested_is_one_run() {
+    let sums =
+        feed(&[vec![agent(1, 0, "boss"), agent(2, 1, "boss"), agent(3, 2, "helper"), llm(4, 3, 7), llm(5, 2, 1)]]);
+    assert_eq!((sums["boss"].runs.len(), sums["helper"].runs.len()), (1, 1));
+    assert_eq!((input(&sums, "boss"), input(&sums, "helper")), (Some(1), Some(7)));
+}
+
+#[test]
+fn one_failure_on_four_spans_is_one_incident_told_by_the_deepest() {
+    let sums = feed(&[vec![
+        failed(agent(1, 0, "bot"), "run failed"),
+        failed(span(2, 1, SpanClass::Step), "step failed"),
+        failed(llm(3, 2, 1), "429 from upstream"),
+    ]]);
+    let bot = &sums["bot"];
+    assert_eq!((bot.failures, bot.successes, bot.model_calls[0].failed), (1, 0, 1));
+    assert_eq!(bot.error.as_ref().unwrap().message, "429 from upstream");
+}
+
+#[test]
+fn a_call_of_its_own_trace_is_a_result() {
+    let sums = feed(&[vec![llm(1, 0, 3)]]);
+    assert_eq!((sums["svc"].successes, sums["svc"].runs.len()), (1, 0));
+}
+
+#[test]
+fn a_tool_round_the_same_tool_is_one_execution() {
+    let sums = feed(&[vec![agent(1, 0, "bot"), tool(2, 1, "search"), tool(3, 2, "search"), tool(4, 2, "other")]]);
+    assert_eq!(sums["bot"].tool_calls, 2);
+}
+
+#[test]
+fn one_response_told_by_two_instrumentations_is_one_call() {
+    let twin = |id| SpanFacts { response: Some(9), ..llm(id, 1, 10) };
+    let sums = feed(&[vec![agent(1, 0, "bot"), twin(2), twin(3)]]);
+    assert_eq!((input(&sums, "bot"), sums["bot"].model_calls[0].calls), (Some(10), 1));
+}
+
+#[test]
+fn circles_in_bad_data_end() {
+    let sums = feed(&[vec![span(1, 2, SpanClass::Llm), span(2, 1, SpanClass::Llm), span(3, 3, SpanClass::Agent)]]);
+    assert!(!sums.is_empty());
+}
+
+#[test]
+fn a_huge_trace_begins_anew_and_goes_on_counting() {
+    let many = |from: u32, n: u32| -> Vec<SpanFacts> {
+        (from..from + n)
+            .map(|i| {
+                let mut id = [0; 8];
+                id[..4].copy_from_slice(&i.to_be_bytes());
+                SpanFacts { span: SpanId(id), ..llm(1, 0, 1) }
+            })
+            .collect()
+    };
+    let max = TRACE_SPANS_MAX as u32;
+    let sums = feed(&[many(1, max - 10), many(max, 100)]);
+    assert_eq!(input(&sums, "svc"), Some(u64::from(max) - 10 + 100));
+}
+
+#[test]
+fn split_and_order_do_not_change_sums_when_the_agent_is_named() {
+    let name = |mut s: SpanFacts| {
+        s.agent = Some("bot".into());
+        s
+    };
+    let spans =
+        [agent(1, 0, "bot"), name(llm(2, 1, 10)), name(llm(3, 2, 10)), name(tool(4, 1, "t")), name(llm(5, 1, 4))];
+    let whole = feed(&[spans.to_vec()]);
+    let one_by_one: Vec<Vec<SpanFacts>> = spans.iter().rev().map(|s| vec![s.clone()]).collect();
+    let split = feed(&one_by_one);
+    assert_eq!(input(&whole, "bot"), Some(14));
+    assert_eq!(input(&split, "bot"), input(&whole, "bot"));
+    assert_eq!((split["bot"].tool_calls, split["bot"].successes), (1, 1));
+}
