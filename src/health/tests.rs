@@ -26,6 +26,9 @@ fn story() -> Story {
     Story { state, policy: Policy::default(), presence, now: 0, log: vec![], wishes: vec![] }
 }
 
+/// Something that happens at a second of the story, besides the beats.
+type Extra = (i64, fn() -> Body);
+
 const fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(T0 + secs)
 }
@@ -96,7 +99,7 @@ impl Story {
     }
 
     /// Mixes `extra` into beats every 60 s from 0 to `to`.
-    fn beats_with(&mut self, to: i64, extra: &[(i64, fn() -> Body)]) -> &mut Self {
+    fn beats_with(&mut self, to: i64, extra: &[Extra]) -> &mut Self {
         let mut all: Vec<(i64, Body)> = (0..=to).step_by(60).map(|t| (t, beat(BeatStatus::Ok))).collect();
         all.extend(extra.iter().map(|(t, body)| (*t, body())));
         all.sort_by_key(|(t, _)| *t);
