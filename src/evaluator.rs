@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Stopwatch};
-use crate::ingest::{Committer, Intake, SharedPresence, Work};
+use crate::ingest::{Committer, Intake, Rules, SharedPresence, Work};
 use crate::model::{Presence, ProjectId, Timestamp};
 use crate::store::{PresenceWrite, Store, StoreError};
 use crate::telemetry::ProcessMetrics;
@@ -26,15 +26,6 @@ const DUE_MAX: usize = 1000;
 /// How often old memory and old events are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// How long things are remembered.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    /// Spans of open traces and keys of what has been counted.
-    pub memory: Duration,
-    /// Events.
-    pub events: Duration,
-}
-
 /// The evaluator.
 pub struct Evaluator {
     /// Where deadlines are.
@@ -47,8 +38,10 @@ pub struct Evaluator {
     pub presence: SharedPresence,
     /// Counters of this process.
     pub metrics: ProcessMetrics,
-    /// How long things are remembered.
-    pub retention: Retention,
+    /// How long events are kept.
+    pub rules: Arc<dyn Rules>,
+    /// How long spans of open traces and keys of what has been counted are remembered.
+    pub memory: Duration,
 }
 
 /// What earlier runs of the gateway tell of its presence, continued by this run which starts at `now`.
@@ -114,8 +107,8 @@ impl Evaluator {
 
     async fn sweep(&self) {
         let now = self.clock.now();
-        let (memory, events) = (now.minus(self.retention.memory), now.minus(self.retention.events));
-        if let Err(error) = self.store.sweep(memory, events).await {
+        let events_before = self.rules.events_before(now);
+        if let Err(error) = self.store.sweep(now.minus(self.memory), &events_before).await {
             warn!(%error, "could not forget what is old; trying again later");
         }
     }

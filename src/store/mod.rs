@@ -206,8 +206,8 @@ pub trait Store: Send + Sync + 'static {
     /// What is known of the gateway's own presence.
     async fn presence(&self) -> Result<PastPresence, StoreError>;
 
-    /// Forgets traces untouched and dedup keys seen before `memory_before`, and events before `events_before`.
-    async fn sweep(&self, memory_before: Timestamp, events_before: Timestamp) -> Result<(), StoreError>;
+    /// Forgets traces untouched and dedup keys seen before `memory_before`, and each project's events before its time.
+    async fn sweep(&self, memory_before: Timestamp, events_before: &[(ProjectId, Timestamp)]) -> Result<(), StoreError>;
 
     /// Whether the store can be read and written right now.
     async fn ping(&self) -> Result<(), StoreError>;

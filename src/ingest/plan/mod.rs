@@ -29,6 +29,8 @@ pub trait Rules: Send + Sync + 'static {
     fn agents_max(&self, project: ProjectId) -> u64;
     /// How commands are handed out.
     fn commands(&self) -> CommandRules;
+    /// For each project, before when its events are forgotten.
+    fn events_before(&self, now: Timestamp) -> Vec<(ProjectId, Timestamp)>;
 }
 
 /// How commands are handed out.

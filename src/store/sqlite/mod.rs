@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::tables::{ENDED_COMMANDS_MAX, Tables};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
-use crate::model::{AgentId, ApiKey, Command, CommandId, Event, Project, ProjectId, Timestamp};
+use crate::model::{AgentId, ApiKey, GAPS_MAX, Command, CommandId, Event, Project, ProjectId, Timestamp};
 use writer::Writer;
 
 /// How long another process may hold the database (to add a key, for example) before we give up.
@@ -238,13 +238,18 @@ impl Store for SqliteStore {
         self.read(rows::read_presence).await
     }
 
-    async fn sweep(&self, memory_before: Timestamp, events_before: Timestamp) -> Result<(), StoreError> {
+    async fn sweep(&self, memory_before: Timestamp, events_before: &[(ProjectId, Timestamp)]) -> Result<(), StoreError> {
         let _turn = self.turn.clone().lock_owned().await;
+        let events_before = events_before.to_vec();
         self.writer
             .run(move |db| {
                 db.execute("DELETE FROM memory_blocks WHERE id < ?1", [memory_before.0])?;
-                db.execute("DELETE FROM events WHERE at < ?1", [events_before.0])?;
-                db.execute("DELETE FROM gateway_gaps WHERE to_at < ?1", [events_before.0]).map(drop)
+                for (project, before) in events_before {
+                    db.execute("DELETE FROM events WHERE project_id = ?1 AND at < ?2", [project.0, before.0])?;
+                }
+                // The newest gaps are enough: older ones lie before any deadline.
+                let newest = "SELECT from_at FROM gateway_gaps ORDER BY from_at DESC LIMIT ?1";
+                db.execute(&format!("DELETE FROM gateway_gaps WHERE from_at NOT IN ({newest})"), [GAPS_MAX]).map(drop)
             })
             .await?;
         self.tables.write().unwrap_or_else(PoisonError::into_inner).sweep(memory_before);

@@ -1,0 +1,211 @@
+//! The wiring: everything is built here, started and stopped in order, by `main` as by tests.
+
+mod first_start;
+mod listeners;
+mod refresh;
+mod routes;
+mod rules;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::evaluator::{self, Evaluator};
+use crate::http::auth::Keyring;
+use crate::http::serve;
+use crate::ids::Ids;
+use crate::ingest::{Committer, CommitterConfig, SharedPresence};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreError};
+use crate::telemetry::ProcessMetrics;
+
+pub use listeners::Addresses;
+use rules::ConfigRules;
+
+/// How long spans and dedup keys are remembered: a sender's retry comes well within it.
+const MEMORY: Duration = Duration::from_secs(2 * 3600);
+/// Everything must have ended this long after the stop signal.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a gateway is started with besides its configuration.
+pub struct Options {
+    /// Where the database, the first key and `listeners.json` are.
+    pub data_dir: PathBuf,
+    /// The first key, chosen by hand (`PULSEGATE_API_KEY`).
+    pub api_key: Option<String>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where ids come from.
+    pub ids: Ids,
+}
+
+/// Why a gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("data directory {}: {problem}", .path.display())]
+    DataDir {
+        /// The directory or a file in it.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {problem}; choose another address there, or stop what uses it")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The configuration's key.
+        key: &'static str,
+        /// Why.
+        problem: std::io::Error,
+    },
+}
+
+/// A running gateway.
+pub struct App {
+    addresses: Addresses,
+    store: Arc<dyn Store>,
+    stop: watch::Sender<bool>,
+    /// What accepts; these end first.
+    servers: Vec<JoinHandle<()>>,
+    /// What works in the background and needs the lane.
+    background: Vec<JoinHandle<()>>,
+    /// The committer's lane, which ends when the last handle to it is gone.
+    lane: JoinHandle<()>,
+}
+
+impl App {
+    /// Opens the store, binds every address and starts to serve.
+    pub async fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        make_data_dir(&options.data_dir)?;
+        let listeners = listeners::bind(&config).await?;
+        let path = database(&config, &options.data_dir);
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path)).await;
+        let store = opened.map_err(|e| StoreError::Unavailable(e.to_string()))??;
+        Self::run(config, options, Arc::new(store), listeners).await
+    }
+
+    async fn run(
+        config: Config,
+        options: Options,
+        store: Arc<dyn Store>,
+        listeners: listeners::Bound,
+    ) -> Result<Self, StartError> {
+        let addresses = listeners.addresses()?;
+        let first_key = first_start::prepare(&*store, &config, &options).await?;
+        let keyring = Keyring::default();
+        let config = Arc::new(config);
+        let rules = Arc::new(ConfigRules::new(config.clone()));
+        refresh::refresh(&*store, &keyring, &rules).await?;
+
+        let metrics = ProcessMetrics::new();
+        let now = options.clock.now();
+        let presence: SharedPresence =
+            Arc::new(arc_swap::ArcSwap::from_pointee(evaluator::restore_presence(&*store, now).await?));
+        let (committer, lane) = Committer::start(CommitterConfig {
+            store: store.clone(),
+            rules: rules.clone(),
+            clock: options.clock.clone(),
+            ids: options.ids.clone(),
+            presence: presence.clone(),
+            restarts_from: now.plus(config.control.start_grace),
+            metrics: metrics.clone(),
+            queue_requests_max: config.ingest.queue_requests_max,
+            queue_bytes_max: config.ingest.queue_bytes_max,
+            batch_requests_max: config.ingest.batch_requests_max,
+        });
+        let parts = routes::Parts {
+            store: store.clone(),
+            committer: committer.clone(),
+            keyring: keyring.clone(),
+            clock: options.clock.clone(),
+            presence: presence.clone(),
+            rules: rules.clone(),
+            metrics: metrics.clone(),
+            config: config.clone(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let start = |listener: TcpListener, router| tokio::spawn(serve::serve(listener, router, stopped.clone()));
+        let servers = vec![
+            start(listeners.otlp_grpc, routes::otlp_grpc(&parts)),
+            start(listeners.otlp_http, routes::otlp_http(&parts)),
+            start(listeners.http, routes::http(&parts, addresses.http)),
+        ];
+        let evaluator = Evaluator {
+            store: store.clone(),
+            committer,
+            clock: options.clock.clone(),
+            presence,
+            metrics,
+            rules: rules.clone(),
+            memory: MEMORY,
+        };
+        let background = vec![
+            tokio::spawn(evaluator.run(stopped.clone())),
+            tokio::spawn(refresh::run(store.clone(), keyring, rules, stopped)),
+        ];
+        listeners::write(&options.data_dir, &addresses)?;
+        info!(
+            http = %addresses.http, otlp_http = %addresses.otlp_http, otlp_grpc = %addresses.otlp_grpc,
+            data_dir = %options.data_dir.display(), version = env!("CARGO_PKG_VERSION"), "listening"
+        );
+        if let Some(key) = first_key {
+            first_start::greet(&key, &addresses);
+        }
+        Ok(Self { addresses, store, stop, servers, background, lane })
+    }
+
+    /// Where the gateway listens.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Where everything is kept.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// Stops accepting, finishes what was accepted, and ends within 10 s.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let orderly = async {
+            // What accepts ends first; then the background, which hands in one last time; then the lane runs dry.
+            for task in self.servers.into_iter().chain(self.background).chain([self.lane]) {
+                if let Err(error) = task.await {
+                    warn!(%error, "a task did not end well");
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, orderly).await.is_err() {
+            warn!("not everything had ended {} s after the stop signal", STOP_TIMEOUT.as_secs());
+        }
+        info!("stopped");
+    }
+}
+
+/// Where the database is.
+pub fn database(config: &Config, data_dir: &Path) -> PathBuf {
+    config.store.sqlite_path.clone().unwrap_or_else(|| data_dir.join("pulsegate.db"))
+}
+
+/// Makes the data directory, readable by its owner only.
+pub fn make_data_dir(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| StartError::DataDir { path: path.into(), problem: e.to_string() })
+}

@@ -1,0 +1,139 @@
+//! Which routes are served where.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+
+use super::rules::ConfigRules;
+use crate::api::{self, Api, HealthRoutes};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{self, Control};
+use crate::exporters::prometheus::{self, PrometheusExporter};
+use crate::http::ApiError;
+use crate::http::auth::Keyring;
+use crate::ingest::{Committer, SharedPresence};
+use crate::receivers::{heartbeat, langfuse, otlp};
+use crate::store::Store;
+use crate::telemetry::{IngestOutcome, ProcessMetrics};
+
+/// What routes are made from.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub committer: Committer,
+    pub keyring: Keyring,
+    pub clock: Clock,
+    pub presence: SharedPresence,
+    pub rules: Arc<ConfigRules>,
+    pub metrics: ProcessMetrics,
+    pub config: Arc<Config>,
+}
+
+/// Port 4317.
+pub fn otlp_grpc(parts: &Parts) -> Router {
+    counted(otlp::grpc::routes(parts.otlp()), parts, "otlp_grpc")
+}
+
+/// Port 4318.
+pub fn otlp_http(parts: &Parts) -> Router {
+    with_fallbacks(counted(otlp::http::routes(parts.otlp()), parts, "otlp_http").merge(parts.health()))
+}
+
+/// Port 4319: everything else, and OTLP over HTTP once more, for senders that know only one address.
+pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
+    let heartbeats = heartbeat::Heartbeats {
+        committer: parts.committer.clone(),
+        keyring: parts.keyring.clone(),
+        clock: parts.clock.clone(),
+    };
+    let webhook = langfuse::LangfuseWebhook {
+        committer: parts.committer.clone(),
+        keyring: parts.keyring.clone(),
+        clock: parts.clock.clone(),
+        settings: langfuse::Settings {
+            signing_secrets: parts.config.receivers.langfuse.signing_secrets.clone(),
+            tolerance: parts.config.receivers.langfuse.signature_tolerance,
+        },
+    };
+    let api = Api {
+        store: parts.store.clone(),
+        committer: parts.committer.clone(),
+        keyring: parts.keyring.clone(),
+        clock: parts.clock.clone(),
+        presence: parts.presence.clone(),
+        rules: parts.rules.clone(),
+    };
+    let exporter = PrometheusExporter {
+        store: parts.store.clone(),
+        process: parts.metrics.clone(),
+        keyring: parts.keyring.clone(),
+        require_key: parts.config.metrics.needs_key(bound.ip()),
+        clock: parts.clock.clone(),
+    };
+    let commands = Control { committer: parts.committer.clone(), keyring: parts.keyring.clone() };
+    let router = counted(heartbeat::routes(heartbeats), parts, "heartbeat")
+        .merge(counted(langfuse::routes(webhook), parts, "langfuse"))
+        .merge(counted(otlp::http::routes(parts.otlp()), parts, "otlp_http"))
+        .merge(control::routes(commands))
+        .merge(api::routes(api))
+        .merge(prometheus::routes(exporter))
+        .merge(parts.health());
+    with_fallbacks(router)
+}
+
+impl Parts {
+    fn otlp(&self) -> otlp::Otlp {
+        otlp::Otlp {
+            committer: self.committer.clone(),
+            keyring: self.keyring.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    fn health(&self) -> Router {
+        HealthRoutes { store: self.store.clone() }.routes()
+    }
+}
+
+fn with_fallbacks(router: Router) -> Router {
+    router
+        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+}
+
+/// Counts what a receiver answers.
+fn counted(router: Router, parts: &Parts, receiver: &'static str) -> Router {
+    router.layer(from_fn_with_state((parts.metrics.clone(), receiver), count))
+}
+
+async fn count(
+    State((metrics, receiver)): State<(ProcessMetrics, &'static str)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    metrics.ingest_request(receiver, outcome(&response));
+    response
+}
+
+fn outcome(response: &Response) -> IngestOutcome {
+    // gRPC says 200 and tells the outcome in a header of its own: 14 is UNAVAILABLE, 13 INTERNAL.
+    let grpc = response.headers().get("grpc-status").and_then(|v| v.to_str().ok());
+    match (response.status(), grpc) {
+        (_, Some("14")) | (StatusCode::SERVICE_UNAVAILABLE, _) => IngestOutcome::Overloaded,
+        (_, Some("13")) => IngestOutcome::Failed,
+        (StatusCode::TOO_MANY_REQUESTS, _) => IngestOutcome::Throttled,
+        (status, _) if status.is_server_error() => IngestOutcome::Failed,
+        (status, _) if status.is_client_error() => IngestOutcome::Refused,
+        (_, Some(code)) if code != "0" => IngestOutcome::Refused,
+        _ => IngestOutcome::Accepted,
+    }
+}

@@ -1,0 +1,52 @@
+//! The configuration as the plan asks for it: by project number.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::config::{Config, DEFAULT_PROJECT};
+use crate::ingest::{CommandRules, Rules};
+use crate::model::{Policy, PolicyPatch, Project, ProjectId, Timestamp};
+
+/// The configuration, with the names of projects that exist by now.
+pub struct ConfigRules {
+    config: Arc<Config>,
+    names: ArcSwap<HashMap<ProjectId, Arc<str>>>,
+}
+
+impl ConfigRules {
+    pub fn new(config: Arc<Config>) -> Self {
+        Self { config, names: ArcSwap::default() }
+    }
+
+    /// Takes in which projects exist.
+    pub fn know(&self, projects: Vec<Project>) {
+        self.names.store(Arc::new(projects.into_iter().map(|p| (p.id, p.name)).collect()));
+    }
+
+    fn with_name<T>(&self, project: ProjectId, use_it: impl FnOnce(&str) -> T) -> T {
+        use_it(self.names.load().get(&project).map_or(DEFAULT_PROJECT, |name| name))
+    }
+}
+
+impl Rules for ConfigRules {
+    fn policy(&self, project: ProjectId, agent: &str, settings: &PolicyPatch) -> Arc<Policy> {
+        self.with_name(project, |name| self.config.policy_for(name, agent, settings))
+    }
+
+    fn agents_max(&self, project: ProjectId) -> u64 {
+        self.with_name(project, |name| self.config.project(name).max_agents.into())
+    }
+
+    fn commands(&self) -> CommandRules {
+        CommandRules { ttl: self.config.control.command_ttl, lease: self.config.control.lease }
+    }
+
+    fn events_before(&self, now: Timestamp) -> Vec<(ProjectId, Timestamp)> {
+        let days = |name: &str| self.config.project(name).retention_days;
+        let kept = |name: &str| Duration::from_secs(u64::from(days(name)) * 86_400);
+        self.names.load().iter().map(|(id, name)| (*id, now.minus(kept(name)))).collect()
+    }
+}
