@@ -249,7 +249,7 @@ impl Store for SqliteStore {
                 }
                 // The newest gaps are enough: older ones lie before any deadline.
                 let newest = "SELECT from_at FROM gateway_gaps ORDER BY from_at DESC LIMIT ?1";
-                db.execute(&format!("DELETE FROM gateway_gaps WHERE from_at NOT IN ({newest})"), [GAPS_MAX]).map(drop)
+                db.execute(&format!("DELETE FROM gateway_gaps WHERE from_at NOT IN ({newest})"), [GAPS_MAX as i64]).map(drop)
             })
             .await?;
         self.tables.write().unwrap_or_else(PoisonError::into_inner).sweep(memory_before);
