@@ -1,6 +1,7 @@
 //! Pulsegate: a gateway for the health of AI agents.
 
 pub mod clock;
+pub mod config;
 pub mod http;
 pub mod ids;
 pub mod ingest;
