@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod evaluator;
 pub mod health;

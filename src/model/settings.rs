@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Money, Policy, Progress, human};
+use super::{Money, Policy, Progress, exact, human};
 
 /// A duration written as text (`60s`, `5m`, `1h 30m`) or as a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,7 @@ pub struct Span(pub Duration);
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&human(self.0).replace(' ', ""))
+        s.serialize_str(&exact(self.0))
     }
 }
 
@@ -42,7 +42,9 @@ impl<'de> Deserialize<'de> for Span {
                 if let Ok(secs) = text.trim().parse::<u64>() {
                     return self.visit_u64(secs);
                 }
-                let span: jiff::SignedDuration = text.parse().map_err(|_| {
+                // A day is 24 hours here: expectations do not follow the calendar.
+                let span = text.parse::<jiff::Span>().and_then(|s| s.to_duration(jiff::SpanRelativeTo::days_are_24_hours()));
+                let span = span.map_err(|_| {
                     E::custom(format!("{text:?} is not a duration; write for example \"60s\", \"5m\" or \"1h 30m\""))
                 })?;
                 span.try_into().map(Span).map_err(|_| E::custom("a duration cannot be negative"))
@@ -278,10 +280,11 @@ mod tests {
 
     #[test]
     fn durations_are_text_or_seconds() {
-        let p = patch(r#"{"interval": "1m 30s", "down_grace": 5, "stalled_after": "2h"}"#).unwrap();
+        let p = patch(r#"{"interval": "1m 30s", "down_grace": 5, "stalled_after": "2d 1s"}"#).unwrap();
         assert_eq!(p.interval, Some(Span(Duration::from_secs(90))));
+        assert_eq!(serde_json::to_value(&p).unwrap()["stalled_after"], "48h 1s");
         assert_eq!(p.down_grace, Some(Span(Duration::from_secs(5))));
-        assert_eq!(serde_json::to_value(&p).unwrap()["interval"], "1m30s");
+        assert_eq!(serde_json::to_value(&p).unwrap()["interval"], "1m 30s");
     }
 
     #[test]

@@ -96,6 +96,20 @@ pub fn human(span: Duration) -> String {
     text
 }
 
+/// A duration as settings are written, nothing rounded: `90s`, `1h 30m`, `500ms`.
+pub fn exact(span: Duration) -> String {
+    let secs = span.as_secs();
+    let parts = [
+        (secs / 3_600, "h"),
+        (secs % 3_600 / 60, "m"),
+        (secs % 60, "s"),
+        (u64::from(span.subsec_millis()), "ms"),
+        (u64::from(span.subsec_nanos() % 1_000_000), "ns"),
+    ];
+    let said: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if said.is_empty() { "0s".into() } else { said.join(" ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

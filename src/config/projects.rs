@@ -1,0 +1,105 @@
+//! Projects, resolved: limits, and what is expected of which agent.
+
+use std::sync::Arc;
+
+use super::check::Checker;
+use super::glob::Glob;
+use super::raw;
+use super::tree::{KeyPath, Value};
+use crate::model::{Policy, PolicyPatch};
+
+/// A project's limits and expectations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectSettings {
+    /// How many agents there may be. 1 to 1 000 000.
+    pub max_agents: u32,
+    /// How long events are kept, in days. 1 to 3650.
+    pub retention_days: u32,
+    /// What is expected of the project's agents; the gateway's `health` is included.
+    pub policy: Arc<Policy>,
+    /// Where it differs for agents by name, in the order in which it is applied.
+    pub agents: Vec<AgentRule>,
+    /// What the project itself set of `policy`.
+    pub(super) health: PolicyPatch,
+}
+
+/// What is expected of the agents whose name matches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentRule {
+    /// Over the whole name.
+    pub pattern: Glob,
+    /// What differs from the project's policy.
+    pub health: PolicyPatch,
+}
+
+/// The longest name of a project, in bytes.
+const NAME_BYTES_MAX: usize = 100;
+
+/// More rules than this would make finding an agent's policy slow.
+const RULES_MAX: usize = 1_000;
+
+impl ProjectSettings {
+    pub(super) fn resolve(raw: raw::Project, at: &KeyPath, base: &Policy, check: &mut Checker<'_>) -> Self {
+        let list = at.key("agents");
+        if raw.agents.len() > RULES_MAX {
+            check.fault(list.clone(), format!("at most {RULES_MAX} entries are allowed; use patterns to join some"));
+        }
+        let policy = check.policy(&at.key("health"), &raw.health, base);
+        let indices = check.tree.sound_indices(&list);
+        let rules = raw.agents.into_iter().zip(indices);
+        Self {
+            max_agents: check.number(at.key("max_agents"), raw.max_agents, 1_000, [1, 1_000_000]),
+            retention_days: check.number(at.key("retention_days"), raw.retention_days, 7, [1, 3_650]),
+            agents: rules.filter_map(|(rule, i)| AgentRule::resolve(rule, &list.index(i), &policy, check)).collect(),
+            policy,
+            health: raw.health,
+        }
+    }
+
+    /// What is expected of the agent of this name whose own settings are `overrides`. Shared, not built, when nothing
+    /// is special about the agent.
+    pub fn policy_for(&self, agent: &str, overrides: &PolicyPatch) -> Arc<Policy> {
+        let mut rules = self.agents.iter().filter(|rule| rule.pattern.matches(agent)).peekable();
+        if rules.peek().is_none() && *overrides == PolicyPatch::default() {
+            return Arc::clone(&self.policy);
+        }
+        let mut policy = Policy::clone(&self.policy);
+        rules.for_each(|rule| rule.health.apply_to(&mut policy));
+        overrides.apply_to(&mut policy);
+        Arc::new(policy)
+    }
+}
+
+impl AgentRule {
+    fn resolve(raw: raw::AgentRule, at: &KeyPath, base: &Policy, check: &mut Checker<'_>) -> Option<Self> {
+        check.policy(&at.key("health"), &raw.health, base);
+        let Some(pattern) = raw.pattern else {
+            // A pattern that could not be read has been told of already.
+            if !matches!(check.tree.at(&at.key("match")).map(|n| &n.value), Some(Value::Faulty)) {
+                check.fault(at.clone(), "the key `match` is missing; write for example match: \"research-*\"");
+            }
+            return None;
+        };
+        match Glob::new(&pattern) {
+            Ok(pattern) => Some(Self { pattern, health: raw.health }),
+            Err(problem) => {
+                check.fault(at.key("match"), problem);
+                None
+            }
+        }
+    }
+}
+
+/// Checks the name of a project.
+pub(super) fn check_name(name: &str, at: &KeyPath, check: &mut Checker<'_>) {
+    let problem = if name.trim().is_empty() {
+        "a project's name cannot be empty".into()
+    } else if name.len() > NAME_BYTES_MAX {
+        format!("a project's name has at most {NAME_BYTES_MAX} bytes, this one has {}", name.len())
+    } else if name.chars().any(char::is_control) || name.trim() != name {
+        "a project's name has no control characters and no space around it".into()
+    } else {
+        return;
+    };
+    check.fault(at.clone(), problem);
+}

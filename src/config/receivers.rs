@@ -1,0 +1,99 @@
+//! Receivers, resolved.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::check::Checker;
+use super::raw;
+use super::tree::KeyPath;
+use super::values::Endpoint;
+
+/// What comes in, and where it is listened for.
+#[derive(Clone, Debug)]
+pub struct Receivers {
+    /// Where the API, webhooks and `/metrics` listen; port 0 lets the system choose.
+    pub http: SocketAddr,
+    /// Where OTLP/gRPC listens.
+    pub otlp_grpc: SocketAddr,
+    /// Where OTLP/HTTP listens.
+    pub otlp_http: SocketAddr,
+    /// Webhooks of Langfuse.
+    pub langfuse: Langfuse,
+}
+
+/// Webhooks of Langfuse.
+#[derive(Clone, Debug)]
+pub struct Langfuse {
+    /// The secrets any of which may have signed a webhook, as text including `lf-whsec_`. When there is one, an unsigned
+    /// webhook is refused. At most 10.
+    pub signing_secrets: Vec<SecretString>,
+    /// How far the time in a signature may be from ours. 1 s to 1 h.
+    pub signature_tolerance: Duration,
+}
+
+const SECRET_PREFIX: &str = "lf-whsec_";
+const SECRETS_MAX: usize = 10;
+
+impl Receivers {
+    pub(super) fn resolve(raw: raw::Receivers, at: &KeyPath, check: &mut Checker<'_>) -> Self {
+        let listen = |endpoint: Option<Endpoint>, port| {
+            endpoint.map_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), |e| e.0)
+        };
+        let resolved = Self {
+            http: listen(raw.http.endpoint, 4319),
+            otlp_grpc: listen(raw.otlp.grpc.endpoint, 4317),
+            otlp_http: listen(raw.otlp.http.endpoint, 4318),
+            langfuse: Langfuse::resolve(raw.langfuse, &at.key("langfuse"), check),
+        };
+        let all = [
+            ("http.endpoint", resolved.http),
+            ("otlp.grpc.endpoint", resolved.otlp_grpc),
+            ("otlp.http.endpoint", resolved.otlp_http),
+        ];
+        for (i, (key, address)) in all.iter().enumerate() {
+            let Some((other, _)) = all[..i].iter().find(|(_, other)| collide(*address, *other)) else { continue };
+            // Told of the one that was written: the other may be a default, which has no line.
+            let written = check.tree.at(&at.key(key)).is_some();
+            let (key, other) = if written { (key, other) } else { (other, key) };
+            check.fault(at.key(key), format!("port {} is also that of {}; use another", address.port(), at.key(other)));
+        }
+        resolved
+    }
+}
+
+/// Whether the second of two listeners would find its port taken by the first.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && overlap
+}
+
+impl Langfuse {
+    fn resolve(raw: raw::Langfuse, at: &KeyPath, check: &mut Checker<'_>) -> Self {
+        let list = at.key("signing_secrets");
+        if raw.signing_secrets.len() > SECRETS_MAX {
+            check.fault(list.clone(), format!("at most {SECRETS_MAX} secrets are allowed; remove those out of use"));
+        }
+        let indices = check.tree.sound_indices(&list);
+        for (secret, index) in raw.signing_secrets.iter().zip(indices) {
+            // Accepting any text would let an API key through, with which no webhook would ever be taken.
+            let text = secret.0.expose_secret();
+            if !text.starts_with(SECRET_PREFIX) || text.len() == SECRET_PREFIX.len() {
+                check.fault(
+                    list.index(index),
+                    format!("not a signing secret; copy the text that begins with {SECRET_PREFIX} from the webhook's page in Langfuse"),
+                );
+            }
+        }
+        Self {
+            signing_secrets: raw.signing_secrets.into_iter().map(|s| s.0).collect(),
+            signature_tolerance: check.span(
+                at.key("signature_tolerance"),
+                raw.signature_tolerance,
+                Duration::from_secs(300),
+                [Duration::from_secs(1), Duration::from_secs(3_600)],
+            ),
+        }
+    }
+}
