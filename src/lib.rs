@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod evaluator;
+pub mod exporters;
 pub mod health;
 pub mod http;
 pub mod ids;
