@@ -212,6 +212,16 @@ impl ProcessMetrics {
     }
 }
 
+/// Sends the log to standard error: `level` and graver, as lines for people or as one JSON object per line. `RUST_LOG`
+/// says more precisely what is logged, where it is set.
+pub fn init_logs(level: &str, json: bool) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second gateway in one process (in a test) keeps the first one's log.
+    let _ = if json { lines.json().try_init() } else { lines.with_ansi(false).try_init() };
+}
+
 fn clamp(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -68,13 +68,13 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         presence: parts.presence.clone(),
         rules: parts.rules.clone(),
     };
-    let exporter = PrometheusExporter {
-        store: parts.store.clone(),
-        process: parts.metrics.clone(),
-        keyring: parts.keyring.clone(),
-        require_key: parts.config.metrics.needs_key(bound.ip()),
-        clock: parts.clock.clone(),
-    };
+    let exporter = PrometheusExporter::new(
+        parts.store.clone(),
+        parts.metrics.clone(),
+        parts.keyring.clone(),
+        parts.config.metrics.needs_key(bound.ip()),
+        parts.clock.clone(),
+    );
     let commands = Control { committer: parts.committer.clone(), keyring: parts.keyring.clone() };
     let router = counted(heartbeat::routes(heartbeats), parts, "heartbeat")
         .merge(counted(langfuse::routes(webhook), parts, "langfuse"))

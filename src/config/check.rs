@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::read;
 use super::tree::{Fault, KeyPath, Node, Value};
-use super::values::{Bytes, exact};
-use crate::model::{Policy, PolicyPatch, Span};
+use super::values::Bytes;
+use crate::model::{Policy, PolicyPatch, Span, exact};
 
 /// The tree that was read, for finding lines, and the faults so far.
 pub(super) struct Checker<'t> {

@@ -62,7 +62,7 @@ impl Store for FixedStore {
     async fn presence(&self) -> Result<PastPresence, StoreError> {
         no()
     }
-    async fn sweep(&self, _: Timestamp, _: Timestamp) -> Result<(), StoreError> {
+    async fn sweep(&self, _: Timestamp, _: &[(ProjectId, Timestamp)]) -> Result<(), StoreError> {
         no()
     }
     async fn ping(&self) -> Result<(), StoreError> {
