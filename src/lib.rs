@@ -11,5 +11,7 @@ pub mod http;
 pub mod ids;
 pub mod ingest;
 pub mod model;
+pub mod proto;
+pub mod receivers;
 pub mod store;
 pub mod telemetry;

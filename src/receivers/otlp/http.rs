@@ -1,0 +1,224 @@
+//! OTLP/HTTP: `POST /v1/traces`, `/v1/logs`, `/v1/metrics`, in protobuf or JSON.
+//!
+//! Source: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>. The answer has the request's encoding; errors are a
+//! `google.rpc.Status` in it.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use prost::Message;
+use serde_json::{Value, json};
+use tonic::Code;
+use tonic_types::pb::Status;
+
+use super::{Otlp, Rejected, Sink, data_points, dedup_key, json, log_records, spans};
+use crate::http::{ApiError, body};
+use crate::model::Caller;
+use crate::proto::opentelemetry::proto::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use crate::proto::opentelemetry::proto::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use crate::proto::opentelemetry::proto::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+
+/// Bodies over this many bytes are decoded on a thread that may block, so that they do not hold up other connections.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// The three routes of OTLP/HTTP.
+pub fn routes<S: Sink>(otlp: Otlp<S>) -> Router {
+    Router::new()
+        .route("/v1/traces", post(traces::<S>))
+        .route("/v1/logs", post(logs::<S>))
+        .route("/v1/metrics", post(metrics::<S>))
+        .with_state(otlp)
+}
+
+/// How a request, and so its answer, is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        // `application/protobuf` is what RFC 9110 registries call the same thing.
+        if essence.eq_ignore_ascii_case("application/x-protobuf")
+            || essence.eq_ignore_ascii_case("application/protobuf")
+        {
+            Some(Self::Protobuf)
+        } else if essence.eq_ignore_ascii_case("application/json") {
+            Some(Self::Json)
+        } else {
+            None
+        }
+    }
+
+    const fn content_type(self) -> HeaderValue {
+        match self {
+            Self::Protobuf => HeaderValue::from_static("application/x-protobuf"),
+            Self::Json => HeaderValue::from_static("application/json"),
+        }
+    }
+
+    fn answer(self, status: StatusCode, message: &impl Message, json: &Value) -> Response {
+        let body = match self {
+            Self::Protobuf => message.encode_to_vec(),
+            Self::Json => json.to_string().into_bytes(),
+        };
+        (status, [(header::CONTENT_TYPE, self.content_type())], body).into_response()
+    }
+
+    fn error(self, error: &ApiError) -> Response {
+        let (code, message) = (code(error.status()) as i32, error.detail_text());
+        // `detail` is what every other route of the gateway says; the rest is OTLP's.
+        let json = json!({ "code": code, "message": message, "detail": message });
+        let mut response = self.answer(error.status(), &Status { code, message, details: Vec::new() }, &json);
+        if let Some(secs) = error.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        }
+        if error.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
+        }
+        response
+    }
+}
+
+/// The gRPC code of an HTTP status, as `google/rpc/code.proto` pairs them.
+const fn code(status: StatusCode) -> Code {
+    match status {
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
+        _ => Code::InvalidArgument,
+    }
+}
+
+/// A request whose key, type and size are in order.
+struct Received {
+    caller: Caller,
+    encoding: Encoding,
+    body: Bytes,
+}
+
+/// Checks key and type, then reads the body. The error is the answer.
+async fn receive<S: Sink>(otlp: &Otlp<S>, request: Request) -> Result<Received, Response> {
+    let (parts, body) = request.into_parts();
+    let encoding = Encoding::of(&parts.headers);
+    let error = |error: ApiError| encoding.unwrap_or(Encoding::Json).error(&error);
+    let caller = otlp.authorize(&parts.headers).map_err(error)?;
+    let Some(encoding) = encoding else {
+        return Err(error(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content-type is not supported; use application/x-protobuf or application/json",
+        )));
+    };
+    let body = body::read(&parts.headers, body, otlp.limits.http_bytes_max).await.map_err(error)?;
+    Ok(Received { caller, encoding, body })
+}
+
+/// Runs `decode` over the body, and off this thread when the body is large.
+async fn decode<T: Send + 'static>(
+    received: &Received,
+    decode: impl FnOnce(Encoding, &[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let encoding = received.encoding;
+    if received.body.len() <= INLINE_BYTES_MAX {
+        return decode(encoding, &received.body);
+    }
+    let body = received.body.clone();
+    tokio::task::spawn_blocking(move || decode(encoding, &body))
+        .await
+        // The task is cancelled only when the runtime shuts down.
+        .unwrap_or_else(|_| Err(ApiError::unavailable("the gateway is stopping; send again", 1)))
+}
+
+fn undecodable(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, format!("request body cannot be decoded: {error}"))
+}
+
+async fn traces<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+    let received = match receive(&otlp, request).await {
+        Ok(received) => received,
+        Err(answer) => return answer,
+    };
+    match take_traces(&otlp, &received).await {
+        Ok(rejected) => accepted(received.encoding, rejected),
+        Err(error) => received.encoding.error(&error),
+    }
+}
+
+async fn take_traces<S: Sink>(otlp: &Otlp<S>, received: &Received) -> Result<Rejected, ApiError> {
+    let caller = received.caller.clone();
+    let (decoded, dedup) = decode(received, move |encoding, body| {
+        let request = match encoding {
+            Encoding::Protobuf => ExportTraceServiceRequest::decode(body).map_err(undecodable)?,
+            Encoding::Json => json::traces(body).map_err(undecodable)?,
+        };
+        Ok((spans::decode(&request), dedup_key(&caller, body)))
+    })
+    .await?;
+    otlp.take(&received.caller, decoded, dedup, received.body.len()).await
+}
+
+fn accepted(encoding: Encoding, rejected: Rejected) -> Response {
+    if rejected.count == 0 {
+        return encoding.answer(StatusCode::OK, &ExportTraceServiceResponse::default(), &json!({}));
+    }
+    let partial =
+        ExportTracePartialSuccess { rejected_spans: rejected.count, error_message: rejected.reason.to_owned() };
+    // 64-bit integers are text in the protobuf JSON mapping.
+    let json = json!({ "partialSuccess": {
+        "rejectedSpans": partial.rejected_spans.to_string(), "errorMessage": partial.error_message,
+    }});
+    encoding.answer(StatusCode::OK, &ExportTraceServiceResponse { partial_success: Some(partial) }, &json)
+}
+
+/// Accepted and dropped, once it is known to be well-formed.
+async fn logs<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+    drop_after(&otlp, request, ExportLogsServiceResponse::default(), "logs", |encoding, body| match encoding {
+        Encoding::Protobuf => {
+            ExportLogsServiceRequest::decode(body).map(|request| log_records(&request)).map_err(undecodable)
+        }
+        Encoding::Json => json::log_records(body).map_err(undecodable),
+    })
+    .await
+}
+
+/// Accepted and dropped, once it is known to be well-formed.
+async fn metrics<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+    drop_after(&otlp, request, ExportMetricsServiceResponse::default(), "metrics", |encoding, body| match encoding {
+        Encoding::Protobuf => {
+            ExportMetricsServiceRequest::decode(body).map(|request| data_points(&request)).map_err(undecodable)
+        }
+        Encoding::Json => json::data_points(body).map_err(undecodable),
+    })
+    .await
+}
+
+async fn drop_after<S: Sink>(
+    otlp: &Otlp<S>,
+    request: Request,
+    response: impl Message,
+    signal: &'static str,
+    count: impl FnOnce(Encoding, &[u8]) -> Result<usize, ApiError> + Send + 'static,
+) -> Response {
+    let received = match receive(otlp, request).await {
+        Ok(received) => received,
+        Err(answer) => return answer,
+    };
+    match decode(&received, count).await {
+        Ok(items) => {
+            tracing::debug!(signal, items, "telemetry accepted and dropped");
+            received.encoding.answer(StatusCode::OK, &response, &json!({}))
+        }
+        Err(error) => received.encoding.error(&error),
+    }
+}

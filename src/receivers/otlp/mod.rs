@@ -1,0 +1,131 @@
+//! OTLP: spans, logs and metrics of OpenTelemetry, over HTTP and gRPC.
+//!
+//! Source: <https://opentelemetry.io/docs/specs/otlp/> (1.x). Spans are read by the conventions of AI telemetry and
+//! handed to the committer, one intake a request; the answer goes out after the commit. Logs and metrics are decoded,
+//! answered and dropped: agents tell the same things in spans, and counting them twice would be wrong.
+//!
+//! A request that was seen before (an exporter's retry after a lost answer) changes nothing and is answered as success.
+//! Pressure is always answered as "try again later", never as an error that makes exporters drop data.
+
+mod conventions;
+pub mod grpc;
+pub mod http;
+pub mod json;
+pub mod spans;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+
+use axum::http::HeaderMap;
+
+use crate::clock::Clock;
+use crate::http::ApiError;
+use crate::http::auth::Keyring;
+use crate::ingest::intake::{Intake, Outcome, Work};
+use crate::ingest::{Committer, SubmitError};
+use crate::model::{Caller, DedupKey, Scope};
+use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
+use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
+use crate::proto::opentelemetry::proto::metrics::v1::metric::Data;
+
+/// The kind of a request's dedup key. HTTP and gRPC share it; their digests differ anyway.
+const DEDUP_KIND: &str = "otlp";
+
+/// How large a request may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Over HTTP, in bytes, before as after decompression.
+    pub http_bytes_max: usize,
+    /// Over gRPC: one message, in bytes, before as after decompression.
+    pub grpc_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { http_bytes_max: 20 * 1024 * 1024, grpc_bytes_max: 16 * 1024 * 1024 }
+    }
+}
+
+/// Where intakes go: the committer, or a stand-in of a test.
+pub trait Sink: Clone + Send + Sync + 'static {
+    /// Commits one intake and tells what became of it.
+    fn submit(&self, intake: Intake) -> impl Future<Output = Result<Outcome, SubmitError>> + Send;
+}
+
+impl Sink for Committer {
+    fn submit(&self, intake: Intake) -> impl Future<Output = Result<Outcome, SubmitError>> + Send {
+        Self::submit(self, intake)
+    }
+}
+
+/// The OTLP receiver. Cheap to clone.
+#[derive(Clone)]
+pub struct Otlp<S = Committer> {
+    /// Takes what was received.
+    pub committer: S,
+    /// The keys in force.
+    pub keyring: Keyring,
+    /// Tells when a request arrived.
+    pub clock: Clock,
+    /// How large a request may be.
+    pub limits: Limits,
+}
+
+/// What of a request was not taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rejected {
+    count: i64,
+    reason: &'static str,
+}
+
+impl<S: Sink> Otlp<S> {
+    /// Who sends, if the key may send telemetry.
+    fn authorize(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        self.keyring.authorize(headers, Scope::Ingest)
+    }
+
+    /// Submits decoded spans, which weigh `bytes`, and answers after their commit.
+    async fn take(
+        &self,
+        caller: &Caller,
+        decoded: spans::Decoded,
+        dedup: DedupKey,
+        bytes: usize,
+    ) -> Result<Rejected, ApiError> {
+        // Telemetry that tells nothing about agents costs no commit.
+        if !decoded.traces.is_empty() {
+            let work = Work::Spans { received_at: self.clock.now(), traces: decoded.traces };
+            self.committer.submit(Intake { project: caller.project, dedup: Some(dedup), bytes, work }).await?;
+        }
+        Ok(Rejected {
+            count: i64::try_from(decoded.rejected).unwrap_or(i64::MAX),
+            reason: decoded.reject_reason.unwrap_or_default(),
+        })
+    }
+}
+
+/// The dedup key of a request with these bytes.
+fn dedup_key(caller: &Caller, body: &[u8]) -> DedupKey {
+    DedupKey::of(caller.project, DEDUP_KIND, body)
+}
+
+/// How many log records a request has.
+fn log_records(request: &ExportLogsServiceRequest) -> usize {
+    request.resource_logs.iter().flat_map(|r| &r.scope_logs).map(|s| s.log_records.len()).sum()
+}
+
+/// How many data points a request has.
+fn data_points(request: &ExportMetricsServiceRequest) -> usize {
+    let metrics = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
+    metrics
+        .map(|metric| match &metric.data {
+            Some(Data::Gauge(data)) => data.data_points.len(),
+            Some(Data::Sum(data)) => data.data_points.len(),
+            Some(Data::Histogram(data)) => data.data_points.len(),
+            Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+            Some(Data::Summary(data)) => data.data_points.len(),
+            None => 0,
+        })
+        .sum()
+}

@@ -1,0 +1,87 @@
+//! Stories about whole requests, and what they share.
+
+mod captures;
+mod grpc;
+mod http;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use prost::Message;
+
+use super::{Limits, Otlp, Sink};
+use crate::clock::Clock;
+use crate::http::auth::{Keyring, hash_key, key_id};
+use crate::ingest::SubmitError;
+use crate::ingest::intake::{Intake, Outcome};
+use crate::model::{ApiKey, ProjectId, Scope, Scopes, Timestamp};
+use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use crate::proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
+use crate::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+const KEY: &str = "key-that-may-send";
+const READER: &str = "key-that-may-read";
+const PROJECT: ProjectId = ProjectId(3);
+
+/// Keeps what it is given and answers as told; `Done` when nothing was told.
+#[derive(Clone, Default)]
+struct Recorder {
+    intakes: Arc<Mutex<Vec<Intake>>>,
+    answers: Arc<Mutex<VecDeque<Result<Outcome, SubmitError>>>>,
+}
+
+impl Recorder {
+    fn answering(answer: Result<Outcome, SubmitError>) -> Self {
+        let recorder = Self::default();
+        recorder.answers.lock().unwrap().push_back(answer);
+        recorder
+    }
+
+    fn intakes(&self) -> Vec<Intake> {
+        self.intakes.lock().unwrap().clone()
+    }
+}
+
+impl Sink for Recorder {
+    async fn submit(&self, intake: Intake) -> Result<Outcome, SubmitError> {
+        self.intakes.lock().unwrap().push(intake);
+        self.answers.lock().unwrap().pop_front().unwrap_or(Ok(Outcome::Done))
+    }
+}
+
+fn otlp(recorder: &Recorder) -> Otlp<Recorder> {
+    let keyring = Keyring::default();
+    let key = |text: &str, scope| ApiKey {
+        id: key_id(text.as_bytes()),
+        project: PROJECT,
+        hash: hash_key(text.as_bytes()),
+        scopes: Scopes::of(&[scope]),
+        label: String::new(),
+        created_at: Timestamp(0),
+        revoked_at: None,
+    };
+    keyring.replace(vec![key(KEY, Scope::Ingest), key(READER, Scope::Read)]);
+    Otlp {
+        committer: recorder.clone(),
+        keyring,
+        clock: Clock::manual(Timestamp::from_secs(1_000)),
+        limits: Limits { http_bytes_max: 2_000, grpc_bytes_max: 2_000 },
+    }
+}
+
+/// A request with one model call, and `invalid` spans that have no ids.
+fn request(invalid: usize) -> ExportTraceServiceRequest {
+    let operation = KeyValue {
+        key: "gen_ai.operation.name".into(),
+        value: Some(AnyValue { value: Some(Value::StringValue("chat".into())) }),
+    };
+    let call = Span { trace_id: vec![1; 16], span_id: vec![2; 8], attributes: vec![operation], ..Span::default() };
+    let spans = std::iter::once(call).chain(std::iter::repeat_n(Span::default(), invalid)).collect();
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans { resource: None, scope_spans: vec![ScopeSpans { scope: None, spans }] }],
+    }
+}
+
+fn body(invalid: usize) -> Vec<u8> {
+    request(invalid).encode_to_vec()
+}
