@@ -92,6 +92,7 @@ impl Parts {
             committer: self.committer.clone(),
             keyring: self.keyring.clone(),
             clock: self.clock.clone(),
+            limits: otlp::Limits::default(),
             metrics: self.metrics.clone(),
         }
     }

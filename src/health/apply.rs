@@ -47,7 +47,7 @@ pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy,
     let source = observation.source;
     match &observation.body {
         Body::Heartbeat(beat) => signals::heartbeat(state, beat, policy, now, &mut effects),
-        Body::SupervisorReport(report) => signals::supervisor(state, report, now),
+        Body::SupervisorReport(report) => signals::supervisor(state, report, source, now),
         Body::WorkStarted => signals::work_started(state, source, now),
         Body::Activity(activity) => signals::activity(state, activity, source, policy, now, &mut effects),
         Body::Problem(problem) => {

@@ -59,14 +59,17 @@ fn carries_work(state: &AgentState, beat: &Heartbeat) -> bool {
         || (beat.prompts.is_some() && beat.prompts != state.work.prompts)
 }
 
-/// What a runner saw: existence, not work.
-pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, now: Timestamp) {
-    state.totals.supervisor_beats = state.totals.supervisor_beats.saturating_add(1);
+/// What a runner saw: existence, not work. An agent may name its own restart target the same way; that tells no more.
+pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, source: Source, now: Timestamp) {
     if let Some(target) = &seen.restart
         && state.restart_target.as_deref() != Some(target)
     {
         state.restart_target = Some(Box::new(target.clone()));
     }
+    if source != Source::Supervisor {
+        return;
+    }
+    state.totals.supervisor_beats = state.totals.supervisor_beats.saturating_add(1);
     if seen.running {
         state.life.gone_since = None;
         alive(state, Source::Supervisor, now, now);

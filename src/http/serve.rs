@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
                     continue;
                 }
             },
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
         };
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "could not set TCP_NODELAY");
@@ -66,6 +66,12 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
         warn!("connections were still open {}s after the stop signal", DRAIN_TIMEOUT.as_secs());
     }
+}
+
+/// Waits for the stop signal.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that whoever could give the signal is gone: then it is time to stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 fn with_peer(

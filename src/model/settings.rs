@@ -43,7 +43,8 @@ impl<'de> Deserialize<'de> for Span {
                     return self.visit_u64(secs);
                 }
                 // A day is 24 hours here: expectations do not follow the calendar.
-                let span = text.parse::<jiff::Span>().and_then(|s| s.to_duration(jiff::SpanRelativeTo::days_are_24_hours()));
+                let span =
+                    text.parse::<jiff::Span>().and_then(|s| s.to_duration(jiff::SpanRelativeTo::days_are_24_hours()));
                 let span = span.map_err(|_| {
                     E::custom(format!("{text:?} is not a duration; write for example \"60s\", \"5m\" or \"1h 30m\""))
                 })?;

@@ -1,4 +1,17 @@
-//! Receivers: each turns one protocol into the model's vocabulary and hands it to the committer. They decode, and
-//! decide nothing.
+//! What comes in from outside, decoded: every receiver turns one wire into observations, spans or notices, hands them to
+//! the committer and answers. No decision about health is made here.
+//!
+//! [`heartbeat`]: the heartbeat API (`POST /api/v1/heartbeat` and its batch), as the ClevAgent clients speak it.
+//!
+//! [`langfuse`]: webhooks of Langfuse, and trace or observation JSON that others relay in its name.
+//!
+//! [`otlp`]: spans, logs and metrics of OpenTelemetry, over gRPC and HTTP.
 
+pub mod heartbeat;
+pub mod langfuse;
 pub mod otlp;
+
+mod json;
+mod submit;
+
+pub use submit::Submit;

@@ -207,7 +207,8 @@ pub trait Store: Send + Sync + 'static {
     async fn presence(&self) -> Result<PastPresence, StoreError>;
 
     /// Forgets traces untouched and dedup keys seen before `memory_before`, and each project's events before its time.
-    async fn sweep(&self, memory_before: Timestamp, events_before: &[(ProjectId, Timestamp)]) -> Result<(), StoreError>;
+    async fn sweep(&self, memory_before: Timestamp, events_before: &[(ProjectId, Timestamp)])
+    -> Result<(), StoreError>;
 
     /// Whether the store can be read and written right now.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -13,7 +13,7 @@ use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Otlp, Sink, data_points, dedup_key, log_records, spans};
+use super::{Otlp, data_points, dedup_key, log_records, spans};
 use crate::http::ApiError;
 use crate::model::Caller;
 use crate::proto::opentelemetry::proto::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
@@ -30,9 +30,10 @@ use crate::proto::opentelemetry::proto::collector::trace::v1::trace_service_serv
 use crate::proto::opentelemetry::proto::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use crate::receivers::Submit;
 
 /// The three services as routes; any other path is answered `UNIMPLEMENTED`.
-pub fn routes<S: Sink>(otlp: Otlp<S>) -> Router {
+pub fn routes<S: Submit>(otlp: Otlp<S>) -> Router {
     let max = otlp.limits.grpc_bytes_max;
     let service = Service(otlp.clone());
     let check = move |mut request: Request<()>| {
@@ -82,7 +83,7 @@ fn status(error: &ApiError) -> Status {
 }
 
 #[tonic::async_trait]
-impl<S: Sink> TraceService for Service<S> {
+impl<S: Submit> TraceService for Service<S> {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
@@ -104,7 +105,7 @@ impl<S: Sink> TraceService for Service<S> {
 
 /// Accepted and dropped.
 #[tonic::async_trait]
-impl<S: Sink> LogsService for Service<S> {
+impl<S: Submit> LogsService for Service<S> {
     async fn export(
         &self,
         request: Request<ExportLogsServiceRequest>,
@@ -116,7 +117,7 @@ impl<S: Sink> LogsService for Service<S> {
 
 /// Accepted and dropped.
 #[tonic::async_trait]
-impl<S: Sink> MetricsService for Service<S> {
+impl<S: Submit> MetricsService for Service<S> {
     async fn export(
         &self,
         request: Request<ExportMetricsServiceRequest>,

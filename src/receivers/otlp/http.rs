@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::pb::Status;
 
-use super::{Otlp, Rejected, Sink, data_points, dedup_key, json, log_records, spans};
+use super::{Otlp, Rejected, data_points, dedup_key, json, log_records, spans};
 use crate::http::{ApiError, body};
 use crate::model::Caller;
 use crate::proto::opentelemetry::proto::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
@@ -24,12 +24,13 @@ use crate::proto::opentelemetry::proto::collector::metrics::v1::{
 use crate::proto::opentelemetry::proto::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use crate::receivers::Submit;
 
 /// Bodies over this many bytes are decoded on a thread that may block, so that they do not hold up other connections.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 
 /// The three routes of OTLP/HTTP.
-pub fn routes<S: Sink>(otlp: Otlp<S>) -> Router {
+pub fn routes<S: Submit>(otlp: Otlp<S>) -> Router {
     Router::new()
         .route("/v1/traces", post(traces::<S>))
         .route("/v1/logs", post(logs::<S>))
@@ -109,7 +110,7 @@ struct Received {
 }
 
 /// Checks key and type, then reads the body. The error is the answer.
-async fn receive<S: Sink>(otlp: &Otlp<S>, request: Request) -> Result<Received, Response> {
+async fn receive<S: Submit>(otlp: &Otlp<S>, request: Request) -> Result<Received, Response> {
     let (parts, body) = request.into_parts();
     let encoding = Encoding::of(&parts.headers);
     let error = |error: ApiError| encoding.unwrap_or(Encoding::Json).error(&error);
@@ -144,7 +145,7 @@ fn undecodable(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, format!("request body cannot be decoded: {error}"))
 }
 
-async fn traces<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     let received = match receive(&otlp, request).await {
         Ok(received) => received,
         Err(answer) => return answer,
@@ -155,7 +156,7 @@ async fn traces<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Respo
     }
 }
 
-async fn take_traces<S: Sink>(otlp: &Otlp<S>, received: &Received) -> Result<Rejected, ApiError> {
+async fn take_traces<S: Submit>(otlp: &Otlp<S>, received: &Received) -> Result<Rejected, ApiError> {
     let caller = received.caller.clone();
     let (decoded, dedup) = decode(received, move |encoding, body| {
         let request = match encoding {
@@ -182,7 +183,7 @@ fn accepted(encoding: Encoding, rejected: Rejected) -> Response {
 }
 
 /// Accepted and dropped, once it is known to be well-formed.
-async fn logs<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     drop_after(&otlp, request, ExportLogsServiceResponse::default(), "logs", |encoding, body| match encoding {
         Encoding::Protobuf => {
             ExportLogsServiceRequest::decode(body).map(|request| log_records(&request)).map_err(undecodable)
@@ -193,7 +194,7 @@ async fn logs<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Respons
 }
 
 /// Accepted and dropped, once it is known to be well-formed.
-async fn metrics<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+async fn metrics<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     drop_after(&otlp, request, ExportMetricsServiceResponse::default(), "metrics", |encoding, body| match encoding {
         Encoding::Protobuf => {
             ExportMetricsServiceRequest::decode(body).map(|request| data_points(&request)).map_err(undecodable)
@@ -203,7 +204,7 @@ async fn metrics<S: Sink>(State(otlp): State<Otlp<S>>, request: Request) -> Resp
     .await
 }
 
-async fn drop_after<S: Sink>(
+async fn drop_after<S: Submit>(
     otlp: &Otlp<S>,
     request: Request,
     response: impl Message,

@@ -15,19 +15,18 @@ pub mod spans;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
-
 use axum::http::HeaderMap;
 
 use crate::clock::Clock;
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
-use crate::ingest::intake::{Intake, Outcome, Work};
-use crate::ingest::{Committer, SubmitError};
+use crate::ingest::{Committer, Intake, Work};
 use crate::model::{Caller, DedupKey, Scope};
 use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
 use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use crate::proto::opentelemetry::proto::metrics::v1::metric::Data;
+use crate::receivers::Submit;
+use crate::telemetry::ProcessMetrics;
 
 /// The kind of a request's dedup key. HTTP and gRPC share it; their digests differ anyway.
 const DEDUP_KIND: &str = "otlp";
@@ -47,18 +46,6 @@ impl Default for Limits {
     }
 }
 
-/// Where intakes go: the committer, or a stand-in of a test.
-pub trait Sink: Clone + Send + Sync + 'static {
-    /// Commits one intake and tells what became of it.
-    fn submit(&self, intake: Intake) -> impl Future<Output = Result<Outcome, SubmitError>> + Send;
-}
-
-impl Sink for Committer {
-    fn submit(&self, intake: Intake) -> impl Future<Output = Result<Outcome, SubmitError>> + Send {
-        Self::submit(self, intake)
-    }
-}
-
 /// The OTLP receiver. Cheap to clone.
 #[derive(Clone)]
 pub struct Otlp<S = Committer> {
@@ -70,6 +57,8 @@ pub struct Otlp<S = Committer> {
     pub clock: Clock,
     /// How large a request may be.
     pub limits: Limits,
+    /// Counters of this process.
+    pub metrics: ProcessMetrics,
 }
 
 /// What of a request was not taken.
@@ -79,7 +68,7 @@ struct Rejected {
     reason: &'static str,
 }
 
-impl<S: Sink> Otlp<S> {
+impl<S: Submit> Otlp<S> {
     /// Who sends, if the key may send telemetry.
     fn authorize(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         self.keyring.authorize(headers, Scope::Ingest)
@@ -93,6 +82,7 @@ impl<S: Sink> Otlp<S> {
         dedup: DedupKey,
         bytes: usize,
     ) -> Result<Rejected, ApiError> {
+        self.metrics.otlp_spans(decoded.spans);
         // Telemetry that tells nothing about agents costs no commit.
         if !decoded.traces.is_empty() {
             let work = Work::Spans { received_at: self.clock.now(), traces: decoded.traces };

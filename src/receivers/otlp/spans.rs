@@ -17,9 +17,11 @@ const UNKNOWN_SERVICE: &str = "unknown_service";
 pub struct Decoded {
     /// The spans by trace and service, in order of arrival. Traces that tell nothing about agents are left out.
     pub traces: Vec<TraceSpans>,
-    /// How many spans could not be taken.
+    /// How many spans the request had.
+    pub spans: u64,
+    /// How many of them could not be taken.
     pub rejected: u64,
-    /// Why the first of them could not be taken.
+    /// Why the first of those could not be taken.
     pub reject_reason: Option<&'static str>,
 }
 
@@ -37,6 +39,7 @@ pub fn decode(request: &ExportTraceServiceRequest) -> Decoded {
         let service = service_name(resource_spans.resource.as_ref());
         for scope_spans in &resource_spans.scope_spans {
             let scope = scope_spans.scope.as_ref().map_or("", |scope| scope.name.as_str());
+            decoded.spans += scope_spans.spans.len() as u64;
             for span in &scope_spans.spans {
                 let (trace, facts) = match facts(scope, span) {
                     Ok(read) => read,

@@ -147,7 +147,11 @@ impl Store for MemoryStore {
         Ok(self.lock().presence.clone())
     }
 
-    async fn sweep(&self, memory_before: Timestamp, events_before: &[(ProjectId, Timestamp)]) -> Result<(), StoreError> {
+    async fn sweep(
+        &self,
+        memory_before: Timestamp,
+        events_before: &[(ProjectId, Timestamp)],
+    ) -> Result<(), StoreError> {
         let mut inner = self.lock();
         inner.tables.sweep(memory_before);
         let is_old = |e: &Event| events_before.iter().any(|(project, at)| e.project == *project && e.draft.at < *at);

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::tables::{ENDED_COMMANDS_MAX, Tables};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
-use crate::model::{AgentId, ApiKey, GAPS_MAX, Command, CommandId, Event, Project, ProjectId, Timestamp};
+use crate::model::{AgentId, ApiKey, Command, CommandId, Event, GAPS_MAX, Project, ProjectId, Timestamp};
 use writer::Writer;
 
 /// How long another process may hold the database (to add a key, for example) before we give up.
@@ -238,7 +238,11 @@ impl Store for SqliteStore {
         self.read(rows::read_presence).await
     }
 
-    async fn sweep(&self, memory_before: Timestamp, events_before: &[(ProjectId, Timestamp)]) -> Result<(), StoreError> {
+    async fn sweep(
+        &self,
+        memory_before: Timestamp,
+        events_before: &[(ProjectId, Timestamp)],
+    ) -> Result<(), StoreError> {
         let _turn = self.turn.clone().lock_owned().await;
         let events_before = events_before.to_vec();
         self.writer
@@ -249,7 +253,8 @@ impl Store for SqliteStore {
                 }
                 // The newest gaps are enough: older ones lie before any deadline.
                 let newest = "SELECT from_at FROM gateway_gaps ORDER BY from_at DESC LIMIT ?1";
-                db.execute(&format!("DELETE FROM gateway_gaps WHERE from_at NOT IN ({newest})"), [GAPS_MAX as i64]).map(drop)
+                db.execute(&format!("DELETE FROM gateway_gaps WHERE from_at NOT IN ({newest})"), [GAPS_MAX as i64])
+                    .map(drop)
             })
             .await?;
         self.tables.write().unwrap_or_else(PoisonError::into_inner).sweep(memory_before);

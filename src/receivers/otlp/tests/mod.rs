@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use prost::Message;
 
-use super::{Limits, Otlp, Sink};
+use super::{Limits, Otlp};
 use crate::clock::Clock;
 use crate::http::auth::{Keyring, hash_key, key_id};
 use crate::ingest::SubmitError;
@@ -18,6 +18,8 @@ use crate::model::{ApiKey, ProjectId, Scope, Scopes, Timestamp};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use crate::proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
 use crate::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use crate::receivers::Submit;
+use crate::telemetry::ProcessMetrics;
 
 const KEY: &str = "key-that-may-send";
 const READER: &str = "key-that-may-read";
@@ -42,7 +44,7 @@ impl Recorder {
     }
 }
 
-impl Sink for Recorder {
+impl Submit for Recorder {
     async fn submit(&self, intake: Intake) -> Result<Outcome, SubmitError> {
         self.intakes.lock().unwrap().push(intake);
         self.answers.lock().unwrap().pop_front().unwrap_or(Ok(Outcome::Done))
@@ -66,6 +68,7 @@ fn otlp(recorder: &Recorder) -> Otlp<Recorder> {
         keyring,
         clock: Clock::manual(Timestamp::from_secs(1_000)),
         limits: Limits { http_bytes_max: 2_000, grpc_bytes_max: 2_000 },
+        metrics: ProcessMetrics::new(),
     }
 }
 

@@ -1,0 +1,150 @@
+//! The answers to heartbeats.
+//!
+//! Always a JSON *object* with status 200: the published SDK's sending thread dies of a list or a bare value, and sends the
+//! beat again after an empty body. `warning` is a kill switch (a client set to stop ends its process when it sees
+//! the field, whatever is in it), so it is absent unless the health model says so, never `null` or empty.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::check::name_error_kind;
+use crate::http::{ApiError, FieldError};
+use crate::ingest::intake::{Refusal, Seen};
+use crate::receivers::json::wrong;
+
+/// The answer to one beat that was kept.
+#[derive(Debug, Serialize)]
+pub struct Accepted {
+    received: bool,
+    agent_id: i64,
+    /// The word old clients know.
+    status: &'static str,
+    /// The full word.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl From<Seen> for Accepted {
+    fn from(seen: Seen) -> Self {
+        Self {
+            received: true,
+            agent_id: seen.agent.0,
+            status: seen.status.wire_word(),
+            state: seen.status.word(),
+            warning: seen.warning,
+            reason: Some(seen.reason).filter(|r| seen.warning.is_some() && !r.is_empty()),
+        }
+    }
+}
+
+/// One beat of a batch.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    index: usize,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Verdict {
+    Accepted(Accepted),
+    Rejected { received: bool, detail: Value },
+}
+
+/// The answer to a batch.
+#[derive(Debug, Serialize)]
+pub struct BatchReply {
+    received: bool,
+    accepted: usize,
+    rejected: usize,
+    results: Vec<Line>,
+    /// Only when nothing was accepted: what a client that knows nothing of batches looks for in an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Value>,
+}
+
+/// What became of one beat of a batch: seen, with wrong fields, or refused.
+pub type ItemResult = Result<Seen, Rejection>;
+
+/// Why a beat of a batch was not kept.
+#[derive(Debug)]
+pub enum Rejection {
+    /// Its fields are wrong.
+    Fields(Vec<FieldError>),
+    /// It was refused, with this error.
+    Refused(ApiError),
+}
+
+impl Rejection {
+    /// How `refusal` of the beat at `loc` is told.
+    pub fn refused(refusal: &Refusal, loc: &[Value]) -> Self {
+        match refusal {
+            Refusal::Name(_) => Self::Fields(name_fields(refusal, loc)),
+            _ => Self::Refused(refused(refusal, loc)),
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused(error) => error.status(),
+        }
+    }
+
+    fn detail(&self) -> Value {
+        match self {
+            Self::Fields(fields) => serde_json::json!(fields),
+            Self::Refused(error) => Value::String(error.detail_text()),
+        }
+    }
+}
+
+/// The answer to a batch, with its status: 200 as soon as one beat was kept (or none was sent), else what is wrong with
+/// all of them.
+pub fn batch(results: Vec<ItemResult>) -> (StatusCode, BatchReply) {
+    let accepted = results.iter().filter(|r| r.is_ok()).count();
+    let rejected = results.len() - accepted;
+    let (mut status, mut detail) = (StatusCode::OK, None);
+    if accepted == 0 && rejected > 0 {
+        let rejections = || results.iter().filter_map(|r| r.as_ref().err());
+        let mut statuses = rejections().map(Rejection::status);
+        let first = statuses.next().unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
+        status = if statuses.all(|s| s == first) { first } else { StatusCode::UNPROCESSABLE_ENTITY };
+        // One list of all wrong fields, as for a single beat; `loc` says which beat each belongs to.
+        let fields: Vec<_> =
+            rejections().filter_map(|r| if let Rejection::Fields(f) = r { Some(f) } else { None }).flatten().collect();
+        detail = if fields.is_empty() {
+            rejections().next().map(Rejection::detail)
+        } else {
+            Some(serde_json::json!(fields))
+        };
+    }
+    let line = |(index, result): (usize, ItemResult)| {
+        let verdict = match result {
+            Ok(seen) => Verdict::Accepted(seen.into()),
+            Err(rejection) => Verdict::Rejected { received: false, detail: rejection.detail() },
+        };
+        Line { index, verdict }
+    };
+    let results = results.into_iter().enumerate().map(line).collect();
+    (status, BatchReply { received: accepted > 0 || rejected == 0, accepted, rejected, results, detail })
+}
+
+/// The error a refusal of a beat at `loc` makes: 402 at the agent limit, 404 where no agent may come to exist.
+pub fn refused(refusal: &Refusal, loc: &[Value]) -> ApiError {
+    match refusal {
+        Refusal::AgentLimit => ApiError::new(StatusCode::PAYMENT_REQUIRED, refusal.to_string()),
+        Refusal::NoAgent | Refusal::NoCommand | Refusal::NoTarget => ApiError::not_found("Agent"),
+        Refusal::Name(_) => ApiError::invalid(&name_fields(refusal, loc)),
+    }
+}
+
+fn name_fields(refusal: &Refusal, loc: &[Value]) -> Vec<FieldError> {
+    let kind = if let Refusal::Name(error) = refusal { name_error_kind(*error) } else { "value_error" };
+    vec![wrong(&[loc, &["agent".into()]].concat(), kind, refusal.to_string())]
+}

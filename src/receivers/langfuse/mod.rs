@@ -1,0 +1,184 @@
+//! `POST /api/v1/webhooks/langfuse`: what Langfuse, and scripts in its name, tell about agents.
+//!
+//! A body is proved (`signature`), taken apart (`envelope`), understood (`tone`, `candidates`) and handed on as notices
+//! (`notice`); which agent each is about is found by the committer, among the agents that exist.
+//!
+//! Langfuse switches an automation off after five failed deliveries in a row, so every authentic body that can be read is
+//! answered with 200, also when nothing comes of it.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Submit, json as wire};
+use crate::clock::Clock;
+use crate::http::auth::Keyring;
+use crate::http::{ApiError, FieldError, body};
+use crate::ingest::Committer;
+use crate::ingest::intake::{Intake, Notice, NoticeOutcome, Outcome, Work};
+use crate::model::{ProjectId, Scope};
+
+mod candidates;
+mod envelope;
+mod fields;
+mod notice;
+mod signature;
+mod tone;
+
+#[cfg(test)]
+mod tests;
+
+use envelope::{Content, ELEMENTS_MAX, Element, Kind};
+
+/// The largest body, in bytes: 4.5 MiB, Langfuse's own limit for what it takes in.
+pub const BODY_BYTES_MAX: usize = 4_718_592;
+/// How far a signature's time may be from ours, unless configured otherwise. Langfuse itself names no limit.
+pub const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// What can be configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Signing secrets, whole (`lf-whsec_…`). With at least one, every request must be signed with one of them.
+    pub signing_secrets: Vec<SecretString>,
+    /// How far a signature's time may be from the gateway's.
+    pub tolerance: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { signing_secrets: Vec::new(), tolerance: TOLERANCE }
+    }
+}
+
+/// The webhook.
+#[derive(Clone)]
+pub struct LangfuseWebhook<S = Committer> {
+    /// Where notices go.
+    pub committer: S,
+    /// Who may send them.
+    pub keyring: Keyring,
+    /// When they arrived.
+    pub clock: Clock,
+    /// See [`Settings`].
+    pub settings: Settings,
+}
+
+/// The route of the webhook, with and without a trailing slash.
+pub fn routes<S: Submit>(webhook: LangfuseWebhook<S>) -> Router {
+    Router::new()
+        .route("/api/v1/webhooks/langfuse", post(receive))
+        .route("/api/v1/webhooks/langfuse/", post(receive))
+        .with_state(webhook)
+}
+
+/// What became of one element.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Reply {
+    Told {
+        received: bool,
+        kind: &'static str,
+        event: &'static str,
+        agent_id: Option<i64>,
+        agent: Option<String>,
+        matched_by: Option<String>,
+        restart_queued: bool,
+        duplicate: bool,
+    },
+    Unknown {
+        received: bool,
+        detail: [FieldError; 1],
+    },
+}
+
+async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let caller = hook.keyring.authorize(&parts.headers, Scope::Ingest)?;
+    wire::check_content_type(&parts.headers)?;
+    let body = body::read(&parts.headers, body, BODY_BYTES_MAX).await?;
+    let now = hook.clock.now();
+    if !hook.settings.signing_secrets.is_empty() {
+        // Langfuse sends its bytes as they were signed. Should a proxy have compressed them, what was signed is what
+        // comes out of that again.
+        signature::verify(&parts.headers, &body, &hook.settings.signing_secrets, now, hook.settings.tolerance)
+            .map_err(|flaw| ApiError::new(StatusCode::UNAUTHORIZED, format!("Invalid signature: {flaw}")))?;
+    }
+    let text = wire::text(&body)?;
+    let json: Value = serde_json::from_str(text).map_err(|e| wire::invalid(text, &e))?;
+    let submit = |elements: &[Element<'_>]| {
+        let notices = elements.iter().map(|e| notice::build(e, caller.project, now)).collect();
+        hook.submit(caller.project, body.len(), elements.iter().map(|e| e.kind).collect(), notices)
+    };
+    match envelope::classify(&json) {
+        Content::One(Some(element)) => {
+            let replies = submit(&[element]).await?;
+            Ok(Json(replies.into_iter().next()).into_response())
+        }
+        Content::One(None) => Err(ApiError::invalid(&[unknown(None)])),
+        Content::TooMany(n) => {
+            let msg = format!("List should have at most {ELEMENTS_MAX} items, not {n}; send them in several requests");
+            Err(ApiError::invalid(&[wire::wrong(&["body".into()], "too_long", msg)]))
+        }
+        Content::Many(elements) => {
+            let known: Vec<_> = elements.iter().copied().flatten().collect();
+            if known.is_empty() && !elements.is_empty() {
+                let all: Vec<_> = (0..elements.len()).map(|index| unknown(Some(index))).collect();
+                return Err(ApiError::invalid(&all));
+            }
+            let mut replies = if known.is_empty() { Vec::new() } else { submit(&known).await? }.into_iter();
+            let reply = |(index, element): (usize, &Option<Element<'_>>)| match element {
+                Some(_) => replies.next(),
+                None => Some(Reply::Unknown { received: false, detail: [unknown(Some(index))] }),
+            };
+            let results: Vec<_> = elements.iter().enumerate().filter_map(reply).collect();
+            Ok(Json(json!({ "received": true, "results": results })).into_response())
+        }
+    }
+}
+
+impl<S: Submit> LangfuseWebhook<S> {
+    /// One reply for every notice, in their order.
+    async fn submit(
+        &self,
+        project: ProjectId,
+        bytes: usize,
+        kinds: Vec<Kind>,
+        notices: Vec<Notice>,
+    ) -> Result<Vec<Reply>, ApiError> {
+        let events: Vec<_> = notices.iter().map(|n| notice::event(n.tone)).collect();
+        let intake = Intake { project, dedup: None, bytes, work: Work::Notices(notices) };
+        match self.committer.submit(intake).await? {
+            Outcome::Noticed(outcomes) if outcomes.len() == events.len() => {
+                let replies = outcomes.into_iter().zip(kinds).zip(events);
+                Ok(replies.map(|((outcome, kind), event)| reply(outcome, kind, event)).collect())
+            }
+            other => {
+                tracing::error!(?other, "unexpected outcome of Langfuse notices");
+                Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+            }
+        }
+    }
+}
+
+fn reply(outcome: NoticeOutcome, kind: Kind, event: &'static str) -> Reply {
+    let NoticeOutcome { agent, restart_queued, duplicate } = outcome;
+    let (agent_id, agent, matched_by) = match agent {
+        Some((id, name, matched_by)) => (Some(id.0), Some(name), Some(matched_by)),
+        None => (None, None, None),
+    };
+    Reply::Told { received: true, kind: kind.word(), event, agent_id, agent, matched_by, restart_queued, duplicate }
+}
+
+fn unknown(index: Option<usize>) -> FieldError {
+    let loc: Vec<Value> = std::iter::once("body".into()).chain(index.map(Value::from)).collect();
+    let msg = "Input should be a Langfuse envelope (monitor-alert, project-notification, prompt-version), or a trace or \
+               observation with at least one of id, trace_id, name, status";
+    wire::wrong(&loc, "union_tag_not_found", msg)
+}
