@@ -1,7 +1,9 @@
 //! Wire formats of other projects, generated from the files in `proto/` (see its README for versions).
 //!
-//! Only this file is written by hand; `tests/proto.rs` regenerates the rest and compares. The modules follow the
+//! Only this file and `bounded.rs` are written by hand; `tests/proto.rs` regenerates the rest and compares. The modules follow the
 //! protobuf packages, because generated code refers to itself by these paths.
+
+pub mod bounded;
 
 /// Packages of opentelemetry-proto.
 pub mod opentelemetry {

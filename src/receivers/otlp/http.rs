@@ -17,10 +17,9 @@ use tonic_types::pb::Status;
 use super::{Otlp, Rejected, data_points, dedup_key, json, log_records, spans};
 use crate::http::{ApiError, body};
 use crate::model::Caller;
-use crate::proto::opentelemetry::proto::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use crate::proto::opentelemetry::proto::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
+use crate::proto::bounded::{self, DecodeError};
+use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceResponse;
+use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceResponse;
 use crate::proto::opentelemetry::proto::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -145,6 +144,13 @@ fn undecodable(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, format!("request body cannot be decoded: {error}"))
 }
 
+fn unprotobuf(error: DecodeError) -> ApiError {
+    match error {
+        DecodeError::TooMany => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        DecodeError::Malformed(error) => undecodable(error),
+    }
+}
+
 async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     let received = match receive(&otlp, request).await {
         Ok(received) => received,
@@ -160,7 +166,7 @@ async fn take_traces<S: Submit>(otlp: &Otlp<S>, received: &Received) -> Result<R
     let caller = received.caller.clone();
     let (decoded, dedup) = decode(received, move |encoding, body| {
         let request = match encoding {
-            Encoding::Protobuf => ExportTraceServiceRequest::decode(body).map_err(undecodable)?,
+            Encoding::Protobuf => bounded::decode::<ExportTraceServiceRequest>(body).map_err(unprotobuf)?,
             Encoding::Json => json::traces(body).map_err(undecodable)?,
         };
         Ok((spans::decode(&request), dedup_key(&caller, body)))
@@ -185,9 +191,7 @@ fn accepted(encoding: Encoding, rejected: Rejected) -> Response {
 /// Accepted and dropped, once it is known to be well-formed.
 async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     drop_after(&otlp, request, ExportLogsServiceResponse::default(), "logs", |encoding, body| match encoding {
-        Encoding::Protobuf => {
-            ExportLogsServiceRequest::decode(body).map(|request| log_records(&request)).map_err(undecodable)
-        }
+        Encoding::Protobuf => bounded::decode(body).map(|request| log_records(&request)).map_err(unprotobuf),
         Encoding::Json => json::log_records(body).map_err(undecodable),
     })
     .await
@@ -196,9 +200,7 @@ async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Respo
 /// Accepted and dropped, once it is known to be well-formed.
 async fn metrics<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     drop_after(&otlp, request, ExportMetricsServiceResponse::default(), "metrics", |encoding, body| match encoding {
-        Encoding::Protobuf => {
-            ExportMetricsServiceRequest::decode(body).map(|request| data_points(&request)).map_err(undecodable)
-        }
+        Encoding::Protobuf => bounded::decode(body).map(|request| data_points(&request)).map_err(unprotobuf),
         Encoding::Json => json::data_points(body).map_err(undecodable),
     })
     .await

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn traces_without_agents_make_no_row() {
         let decoded = decode_all(vec![of_service(Some("web"), vec![span(1, 1, None), span(1, 2, None)])]);
-        assert_eq!(decoded, Decoded::default());
+        assert_eq!(decoded, Decoded { spans: 2, ..Decoded::default() });
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::scalars::nullable;
+use super::scalars::{list, nullable};
 use super::{JsonError, parse};
 
 /// Counts the log records of an `ExportLogsServiceRequest`.
@@ -21,13 +21,18 @@ pub fn data_points(body: &[u8]) -> Result<usize, JsonError> {
 
 #[derive(Deserialize)]
 struct JsonLogs {
-    #[serde(default, rename = "resourceLogs", alias = "resource_logs", deserialize_with = "nullable")]
+    #[serde(
+        default,
+        rename = "resourceLogs",
+        alias = "resource_logs",
+        deserialize_with = "list::<_, JsonResourceLogs, _>"
+    )]
     resource_logs: Vec<JsonResourceLogs>,
 }
 
 #[derive(Deserialize)]
 struct JsonResourceLogs {
-    #[serde(default, rename = "scopeLogs", alias = "scope_logs", deserialize_with = "nullable")]
+    #[serde(default, rename = "scopeLogs", alias = "scope_logs", deserialize_with = "list::<_, JsonScopeLogs, _>")]
     scope_logs: Vec<JsonScopeLogs>,
 }
 
@@ -39,19 +44,29 @@ struct JsonScopeLogs {
 
 #[derive(Deserialize)]
 struct JsonMetrics {
-    #[serde(default, rename = "resourceMetrics", alias = "resource_metrics", deserialize_with = "nullable")]
+    #[serde(
+        default,
+        rename = "resourceMetrics",
+        alias = "resource_metrics",
+        deserialize_with = "list::<_, JsonResourceMetrics, _>"
+    )]
     resource_metrics: Vec<JsonResourceMetrics>,
 }
 
 #[derive(Deserialize)]
 struct JsonResourceMetrics {
-    #[serde(default, rename = "scopeMetrics", alias = "scope_metrics", deserialize_with = "nullable")]
+    #[serde(
+        default,
+        rename = "scopeMetrics",
+        alias = "scope_metrics",
+        deserialize_with = "list::<_, JsonScopeMetrics, _>"
+    )]
     scope_metrics: Vec<JsonScopeMetrics>,
 }
 
 #[derive(Deserialize)]
 struct JsonScopeMetrics {
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "list::<_, JsonMetric, _>")]
     metrics: Vec<JsonMetric>,
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use self::count::{data_points, log_records};
-use self::scalars::{Base64, Double, Int, id, list, message, nullable, span_kind, status_code, unsigned};
+use self::scalars::{Base64, Double, Int, budget, id, list, message, nullable, span_kind, status_code, unsigned};
 use crate::model::ERROR_TEXT_BYTES_MAX;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use crate::proto::opentelemetry::proto::common::v1::{
@@ -42,6 +42,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, JsonError> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(JsonError::new(".", "invalid type: array, expected an object"));
     }
+    budget::reset();
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json)
         .map_err(|e| JsonError::new(&e.path().to_string(), &e.into_inner().to_string()))?;

@@ -33,6 +33,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, J: Deserialize<'de>, T: From<J>>(d
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
             let mut items = Vec::new();
             while let Some(item) = seq.next_element::<J>()? {
+                budget::take(size_of::<T>()).map_err(de::Error::custom)?;
                 items.push(T::from(item));
             }
             Ok(items)
@@ -43,6 +44,29 @@ pub(super) fn list<'de, D: Deserializer<'de>, J: Deserialize<'de>, T: From<J>>(d
         }
     }
     d.deserialize_any(List(PhantomData))
+}
+
+/// How much memory the lists of the request being read may still take: an empty object of three bytes may become two
+/// hundred. A request is read in one go on one thread, so the count can be the thread's; serde has no place for it.
+pub(super) mod budget {
+    use std::cell::Cell;
+
+    use crate::proto::bounded::{DecodeError, MESSAGES_BYTES_MAX};
+
+    thread_local! {
+        static LEFT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A new request begins.
+    pub fn reset() {
+        LEFT.set(MESSAGES_BYTES_MAX);
+    }
+
+    /// Takes `bytes`, or tells that there are too many elements.
+    pub fn take(bytes: usize) -> Result<(), DecodeError> {
+        LEFT.set(LEFT.get().checked_sub(bytes).ok_or(DecodeError::TooMany)?);
+        Ok(())
+    }
 }
 
 /// A 64-bit integer: a number or its text. What does not fit is held at the nearest value that does, so that one

@@ -136,6 +136,17 @@ fn logs_and_metrics_are_counted() {
     assert_eq!(log_records(br#"{"resourceLogs":[1]}"#).unwrap_err().path, "resourceLogs[0]");
 }
 
+#[test]
+fn millions_of_empty_objects_are_refused_before_they_fill_the_memory() {
+    let many = vec!["{}"; 3_000_000].join(",");
+    let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{many}]}}]}}]}}"#);
+    assert!(traces(body.as_bytes()).unwrap_err().message.starts_with("too many"));
+    assert_eq!(
+        log_records(format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{many}]}}]}}]}}"#).as_bytes()),
+        Ok(3_000_000)
+    );
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -105,6 +105,12 @@ async fn messages_over_the_limit_are_refused_before_and_after_decompression() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_decoded_is_an_invalid_argument() {
+    let error = call(&Recorder::default(), TRACES, &[("x-api-key", KEY)], frame(false, &[1])).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn logs_and_metrics_are_accepted_and_dropped() {
     let recorder = Recorder::default();
     for path in [LOGS, METRICS] {
