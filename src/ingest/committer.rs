@@ -52,7 +52,14 @@ pub struct CommitterConfig {
 #[derive(Clone)]
 pub struct Committer {
     queue: mpsc::Sender<Job>,
+    room: Room,
+}
+
+/// How much more may wait.
+#[derive(Clone)]
+struct Room {
     requests: Arc<Semaphore>,
+    requests_max: usize,
     bytes: Arc<Semaphore>,
     bytes_max: usize,
     metrics: ProcessMetrics,
@@ -96,41 +103,46 @@ impl Committer {
     /// Starts the lane. The task ends when every handle is gone.
     pub fn start(config: CommitterConfig) -> (Self, tokio::task::JoinHandle<()>) {
         let (queue, jobs) = mpsc::channel(config.queue_requests_max);
-        let committer = Self {
-            queue,
+        let room = Room {
             requests: Arc::new(Semaphore::new(config.queue_requests_max)),
+            requests_max: config.queue_requests_max,
             bytes: Arc::new(Semaphore::new(config.queue_bytes_max)),
             bytes_max: config.queue_bytes_max,
             metrics: config.metrics.clone(),
         };
-        let lane = tokio::spawn(run(config, jobs));
-        (committer, lane)
+        let lane = tokio::spawn(run(config, room.clone(), jobs));
+        (Self { queue, room }, lane)
     }
 
     /// Hands something in and waits until it is durable.
     pub async fn submit(&self, intake: Intake) -> Result<Outcome, SubmitError> {
-        let overloaded = |_| SubmitError::Overloaded { retry_after_secs: RETRY_AFTER_SECS };
-        // One intake may weigh as much as the whole queue, or a large request could never pass.
-        let weight = u32::try_from(intake.bytes.clamp(1, self.bytes_max)).unwrap_or(u32::MAX);
-        let request = self.requests.clone().try_acquire_owned().map_err(overloaded)?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(weight).map_err(overloaded)?;
-        self.metrics.ingest_queue(self.requests_waiting(), self.bytes_waiting());
+        let (request, bytes) = self.room.take(intake.bytes)?;
         let (reply, answer) = oneshot::channel();
         let job = Job { intake, reply, _request: request, _bytes: bytes };
         self.queue.try_send(job).map_err(|_| SubmitError::Stopping)?;
         answer.await.unwrap_or(Err(SubmitError::Stopping))
     }
+}
 
-    fn requests_waiting(&self) -> usize {
-        self.queue.max_capacity().saturating_sub(self.requests.available_permits())
+impl Room {
+    /// Takes room for one request of `bytes`, or says that there is none.
+    fn take(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), SubmitError> {
+        let overloaded = |_| SubmitError::Overloaded { retry_after_secs: RETRY_AFTER_SECS };
+        // One request may weigh as much as the whole queue, or a large one could never pass.
+        let weight = u32::try_from(bytes.clamp(1, self.bytes_max)).unwrap_or(u32::MAX);
+        let request = self.requests.clone().try_acquire_owned().map_err(overloaded)?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(weight).map_err(overloaded)?;
+        self.tell();
+        Ok((request, bytes))
     }
 
-    fn bytes_waiting(&self) -> usize {
-        self.bytes_max.saturating_sub(self.bytes.available_permits())
+    fn tell(&self) {
+        let requests = self.requests_max.saturating_sub(self.requests.available_permits());
+        self.metrics.ingest_queue(requests, self.bytes_max.saturating_sub(self.bytes.available_permits()));
     }
 }
 
-async fn run(config: CommitterConfig, mut jobs: mpsc::Receiver<Job>) {
+async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>) {
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, config.batch_requests_max).await > 0 {
         let watch = Stopwatch::start();
@@ -150,6 +162,7 @@ async fn run(config: CommitterConfig, mut jobs: mpsc::Receiver<Job>) {
                 replies.into_iter().for_each(|(reply, ..)| drop(reply.send(Err(refusal.clone()))));
             }
         }
+        room.tell();
     }
 }
 
