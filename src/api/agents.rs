@@ -134,7 +134,7 @@ async fn change(State(api): State<Api>, Path(id): Path<String>, request: Request
         let path = std::iter::once("body").chain(e.field.split('.')).map(Value::from).collect();
         wrong(path, e.problem)
     })?;
-    changed(&api, caller, row.id, Work::Settings { agent: row.id, settings }).await
+    changed(&api, caller, row.id, Work::Settings { agent: row.id, settings: Box::new(settings) }).await
 }
 
 fn merge(target: &mut Value, patch: Value) {

@@ -56,6 +56,7 @@ pub fn agent(row: &AgentRow, project: &str, policy: &Policy, presence: &Presence
             "tokens_reasoning": totals.tokens_reasoning,
             "cost_usd": totals.cost.map(|c| c.to_string()),
             "cost_origin": if totals.cost.is_some() { "reported" } else { "unknown" },
+            "loops_detected": totals.loops.iter().map(|n| u64::from(*n)).sum::<u64>(),
             "langfuse_errors": totals.langfuse_errors,
             "restarts": totals.restarts[0] + totals.restarts[2],
             "restarts_failed": totals.restarts[1] + totals.restarts[3],

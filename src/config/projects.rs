@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::check::Checker;
 use super::glob::Glob;
 use super::raw;
@@ -45,6 +47,12 @@ impl ProjectSettings {
             check.fault(list.clone(), format!("at most {RULES_MAX} entries are allowed; use patterns to join some"));
         }
         let policy = check.policy(&at.key("health"), &raw.health, base);
+        let policy = match &raw.timezone {
+            None => policy,
+            Some(name) => {
+                Arc::new(Policy { timezone: time_zone(name, &at.key("timezone"), check), ..(*policy).clone() })
+            }
+        };
         let indices = check.tree.sound_indices(&list);
         let rules = raw.agents.into_iter().zip(indices);
         Self {
@@ -88,6 +96,16 @@ impl AgentRule {
             }
         }
     }
+}
+
+fn time_zone(name: &str, at: &KeyPath, check: &mut Checker<'_>) -> TimeZone {
+    TimeZone::get(name).unwrap_or_else(|_| {
+        check.fault(
+            at.clone(),
+            format!("`{name}` is not a time zone; write its IANA name, for example \"Europe/Berlin\""),
+        );
+        TimeZone::UTC
+    })
 }
 
 /// Checks the name of a project.

@@ -103,6 +103,8 @@ pub(super) struct Project {
     /// How long events are kept, in days. 1 to 3650; default 7.
     #[schemars(range(min = 1, max = 3650))]
     pub retention_days: Option<u32>,
+    /// Where the project's days begin and end, by its IANA name. Default: UTC.
+    pub timezone: Option<String>,
     /// What is expected of the project's agents, where it differs from `health` above.
     pub health: PolicyPatch,
     /// What is expected of agents by name. Every entry that matches counts, later ones override earlier ones.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::tree::{Entry, Node, Origin, Value};
 use super::values::Bytes;
 use super::{Config, ProjectSettings, yaml};
-use crate::model::{PolicyPatch, ProgressWord, exact};
+use crate::model::{PolicyPatch, exact};
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -86,6 +86,7 @@ fn project(project: &ProjectSettings) -> Node {
     map([
         ("max_agents", number(project.max_agents as usize)),
         ("retention_days", number(project.retention_days as usize)),
+        ("timezone", text(project.policy.timezone.iana_name().unwrap_or("UTC"))),
         ("health", patch(&project.health)),
         ("agents", list(project.agents.iter().map(rule))),
     ])
@@ -93,57 +94,25 @@ fn project(project: &ProjectSettings) -> Node {
 
 /// Only what the patch says.
 fn patch(patch: &PolicyPatch) -> Node {
-    // Taken apart in full, so that a new setting cannot be forgotten here.
-    let PolicyPatch {
-        interval,
-        supervisor_interval,
-        late_after,
-        down_after,
-        down_grace,
-        stalled_after,
-        progress,
-        failures,
-        start_grace,
-        degraded_for,
-        auto_restart,
-        restart,
-        budget,
-    } = patch;
-    let word = |word: ProgressWord| match word {
-        ProgressWord::Auto => "auto",
-        ProgressWord::Always => "always",
-        ProgressWord::Never => "never",
-    };
-    let restart = restart.as_ref().map(|r| {
-        given([
-            ("cooldown", r.cooldown.map(|s| span(s.0))),
-            ("max", r.max.map(|n| number(n as usize))),
-            ("reset", r.reset.map(|s| span(s.0))),
-        ])
-    });
-    given([
-        ("interval", interval.map(|s| span(s.0))),
-        ("supervisor_interval", supervisor_interval.map(|s| span(s.0))),
-        ("late_after", late_after.map(float)),
-        ("down_after", down_after.map(float)),
-        ("down_grace", down_grace.map(|s| span(s.0))),
-        ("stalled_after", stalled_after.map(|s| span(s.0))),
-        ("progress", progress.map(|p| text(word(p)))),
-        ("failures", failures.map(|n| number(n as usize))),
-        ("start_grace", start_grace.map(|s| span(s.0))),
-        ("degraded_for", degraded_for.map(|s| span(s.0))),
-        ("auto_restart", auto_restart.map(bool)),
-        ("restart", restart),
-        ("budget", budget.as_ref().map(|b| given([("request_usd", b.request_usd.map(float))]))),
-    ])
+    // As JSON it has every setting that was given, under its name.
+    serde_json::to_value(patch).map_or_else(|_| null(), of_json)
 }
 
-fn given<const N: usize>(entries: [(&str, Option<Node>); N]) -> Node {
-    map(entries.into_iter().filter_map(|(key, node)| Some((key, node?))))
+fn of_json(value: serde_json::Value) -> Node {
+    Node::of(match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(bool) => Value::Bool(bool),
+        serde_json::Value::Number(number) => Value::Number(number),
+        serde_json::Value::String(text) => Value::Text(text),
+        serde_json::Value::Array(items) => Value::List(items.into_iter().map(of_json).collect()),
+        serde_json::Value::Object(fields) => {
+            return map(fields.into_iter().map(|(key, value)| (key, of_json(value))));
+        }
+    })
 }
 
-fn map<'k>(entries: impl IntoIterator<Item = (&'k str, Node)>) -> Node {
-    let entry = |(key, node): (&str, Node)| Entry { key: key.into(), key_origin: Origin::Default, node };
+fn map<K: Into<String>>(entries: impl IntoIterator<Item = (K, Node)>) -> Node {
+    let entry = |(key, node): (K, Node)| Entry { key: key.into(), key_origin: Origin::Default, node };
     Node::of(Value::Map(entries.into_iter().map(entry).collect()))
 }
 
@@ -161,10 +130,6 @@ fn span(span: Duration) -> Node {
 
 fn number(number: usize) -> Node {
     Node::of(Value::Number(number.into()))
-}
-
-fn float(number: f64) -> Node {
-    Node::of(serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number))
 }
 
 fn bool(bool: bool) -> Node {

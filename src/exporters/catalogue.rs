@@ -201,6 +201,13 @@ pub static METRICS: &[Metric] = &[
         kind: Kind::Counter(Read::Each(read::restarts)),
     },
     Metric {
+        name: "loops_detected",
+        unit: Unit::Of("loops"),
+        help: "Times the agent was found to go round in circles, by what showed it.",
+        labels: &["signal"],
+        kind: Kind::Counter(Read::Each(read::loops)),
+    },
+    Metric {
         name: "langfuse_errors",
         unit: Unit::Of("errors"),
         help: "Errors told by Langfuse.",

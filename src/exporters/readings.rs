@@ -4,7 +4,7 @@
 //! counter with labels the everyday series are always told, and the others from their first count on.
 
 use super::catalogue::{Each, Number};
-use crate::model::{Condition, Status, Timestamp};
+use crate::model::{Condition, LoopSignal, Status, Timestamp};
 use crate::store::AgentRow;
 
 /// Whether the agent runs; `None` when that is not known.
@@ -101,4 +101,12 @@ pub(super) fn restarts(row: &AgentRow, each: &mut Each<'_>) {
 pub(super) fn info(row: &AgentRow, each: &mut Each<'_>) {
     let restart_type = row.state.restart_target.as_ref().map_or("", |target| target.kind.as_str());
     each(&[row.state.agent_type.as_deref().unwrap_or(""), restart_type], Number::Int(1));
+}
+
+pub(super) fn loops(row: &AgentRow, each: &mut Each<'_>) {
+    for (signal, times) in LoopSignal::ALL.into_iter().zip(row.state.totals.loops) {
+        if times > 0 || signal == LoopSignal::ToolCallRate {
+            each(&[signal.word()], Number::Int(times.into()));
+        }
+    }
 }

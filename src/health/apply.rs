@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{conditions, reason, restart, signals, status};
+use super::{conditions, flapping, reason, restart, signals, status};
 use crate::model::{
     AgentState, Body, CommandOrigin, Condition, EventDraft, EventKind, Level, Observation, Policy, Presence, Source,
     Status, Timestamp,
@@ -77,6 +77,8 @@ fn settle(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>, effects:
     let after = status::derive(state, policy, now);
     if after != before {
         enter(state, before, after, policy, now, effects);
+        flapping::note(state, before, after, now);
+        deadline = deadline.min(flapping::judge(state, now));
     }
     if state.status == Status::Down && effects.restart.is_none() {
         match restart::decide(state, policy, moment) {
@@ -155,7 +157,12 @@ fn refused(now: Timestamp, why: &str) -> EventDraft {
     }
 }
 
-/// The word for a client that may stop itself when it reads it: only while a loop is certain.
+/// The word for a client that may stop itself when it reads it: only while a budget is exceeded or a loop is certain.
+/// There is room for one; an exceeded budget goes first, because it lasts.
 pub fn warning(state: &AgentState) -> Option<&'static str> {
-    state.conditions.is(Condition::Looping, Level::Hard).then_some("loop_detected")
+    if state.conditions.is(Condition::OverBudget, Level::Hard) {
+        Some("cost_exceeded")
+    } else {
+        state.conditions.is(Condition::Looping, Level::Hard).then_some("loop_detected")
+    }
 }

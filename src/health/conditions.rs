@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use super::Moment;
-use crate::model::{AgentState, Condition, Level, Policy, Progress, Timestamp};
+use super::{Moment, budget, flapping, loops};
+use crate::model::{AgentState, Condition, Level, Policy, Progress, Rolling, Timestamp, Window};
 
 /// After the gateway starts, agents restored from the store get at least this long to be heard again.
 pub const RESTORE_GRACE_MIN: Duration = Duration::from_secs(120);
 /// A trouble told of or self-reported is confirmed when it lasts this many intervals.
 const REPORT_HARD_INTERVALS: u32 = 2;
+/// The error rate is taken over ten minutes.
+pub const RESULTS: Window = Window { buckets: 10, width: Duration::from_secs(60) };
+/// An error rate means something from this many results on.
+const RATE_RESULTS_MIN: u64 = 10;
+/// Below this share of the policy's error rate, the rate no longer keeps the condition active.
+const RATE_CLEAR_SHARE: f64 = 0.5;
 /// Successes in a row that end a series of failures.
 const SUCCESSES_TO_CLEAR: u32 = 2;
 
@@ -38,6 +44,9 @@ pub fn judge(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Ti
         stall(state, policy, moment),
         failures(state, policy, moment.now),
         trouble(state, policy, moment.now),
+        loops::judge(state, policy, moment.now),
+        budget::judge(state, policy, moment.now),
+        flapping::judge(state, moment.now),
         start_grace_end(state, policy, moment.now),
     ];
     next.into_iter().min().unwrap_or(Timestamp::MAX)
@@ -116,16 +125,39 @@ fn progress_base(state: &AgentState, policy: &Policy) -> Option<Timestamp> {
     }
 }
 
-/// `erroring`: soft from the first failure, hard at the policy's count, ended by successes in a row.
+/// `erroring`: soft from the first failure, hard at the policy's count or rate, ended by successes in a row and a rate
+/// that has fallen.
 fn failures(state: &mut AgentState, policy: &Policy, now: Timestamp) -> Timestamp {
-    let level = match state.conditions.get(Condition::Erroring) {
-        _ if state.work.failures_in_row >= policy.failures => Some(Level::Hard),
-        Some(active) if state.work.successes_in_row < SUCCESSES_TO_CLEAR => Some(active.level),
-        None if state.work.failures_in_row > 0 => Some(Level::Soft),
+    let work = &state.work;
+    let rate = error_rate(state, now);
+    let active = state.conditions.get(Condition::Erroring);
+    let is_rate_high = rate.is_some_and(|r| r >= policy.error_rate);
+    let holds = rate.is_some_and(|r| r >= policy.error_rate * RATE_CLEAR_SHARE);
+    let level = match active {
+        _ if work.failures_in_row >= policy.failures || is_rate_high => Some(Level::Hard),
+        Some(active) if work.successes_in_row < SUCCESSES_TO_CLEAR => Some(active.level),
+        Some(active) if active.level == Level::Hard && holds => Some(Level::Hard),
+        None if work.failures_in_row > 0 => Some(Level::Soft),
         _ => None,
     };
+    // Results leave the window by themselves; only then can the rate end what it alone keeps up.
+    let falls = [&work.recent_failures, &work.recent_successes].map(|r| r.next_fall(now, RESULTS));
+    let next = falls.into_iter().flatten().min().filter(|_| level == Some(Level::Hard) && holds);
     state.conditions.set(Condition::Erroring, level, now);
-    Timestamp::MAX
+    next.unwrap_or(Timestamp::MAX)
+}
+
+/// The share of failures among recent results, once there are enough of them.
+pub fn error_rate(state: &AgentState, now: Timestamp) -> Option<f64> {
+    let failures = state.work.recent_failures.sum(now, RESULTS);
+    let all = recent_results(state, now);
+    (all >= RATE_RESULTS_MIN).then(|| failures as f64 / all as f64)
+}
+
+/// How many results there were in the last ten minutes.
+pub fn recent_results(state: &AgentState, now: Timestamp) -> u64 {
+    let sum = |results: &Rolling| results.sum(now, RESULTS);
+    sum(&state.work.recent_failures).saturating_add(sum(&state.work.recent_successes))
 }
 
 /// `degraded`: trouble that the agent or a third party tells of, or a runner that sees no process.

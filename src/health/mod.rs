@@ -4,7 +4,10 @@
 //! conditions ([`status::derive`]); conditions are judged by [`conditions::judge`] at every input and at every deadline.
 
 mod apply;
+mod budget;
 pub mod conditions;
+mod flapping;
+mod loops;
 mod reason;
 pub mod restart;
 mod signals;

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::conditions;
+use super::{budget, conditions, loops};
 use crate::model::{AgentState, Condition, Policy, Source, Status, Timestamp, human};
 
 /// What was expected, what was seen, since when, and the likely cause. Empty while all is well.
 pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     match state.status {
         Status::Unknown => "nothing heard from this agent yet".into(),
-        Status::Starting | Status::Healthy | Status::Looping | Status::OverBudget | Status::Maintenance => {
-            String::new()
-        }
+        Status::Starting | Status::Healthy | Status::Maintenance => String::new(),
+        Status::Looping => loops::reason(state, policy, now),
+        Status::OverBudget => budget::reason(state, policy, now),
         Status::Paused => "paused by an operator".into(),
         Status::Stopped => match state.life.stopped_at {
             Some(at) => format!("shut down cleanly at {}", at.time_of_day()),
@@ -21,9 +21,7 @@ pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
         Status::Restarting => "a runner is restarting it".into(),
         Status::Down => down(state, policy, now),
         Status::Stalled => stalled(state, policy, now),
-        Status::Erroring => {
-            format!("{} failures in a row{}", state.work.failures_in_row.max(policy.failures), last_error(state))
-        }
+        Status::Erroring => erroring(state, policy, now),
         Status::Degraded => degraded(state, policy, now),
     }
 }
@@ -53,6 +51,17 @@ fn stalled(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     format!("{beats}; {completions}; likely cause: agent logic stalled or upstream API unresponsive")
 }
 
+fn erroring(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
+    match (state.work.failures_in_row, conditions::error_rate(state, now)) {
+        (n, _) if n >= policy.failures => format!("{n} failures in a row{}", last_error(state)),
+        (_, Some(rate)) => {
+            let results = conditions::recent_results(state, now);
+            format!("failed {:.0} % of {results} results in the last 10 min{}", rate * 100.0, last_error(state))
+        }
+        _ => format!("recovering from failures{}", last_error(state)),
+    }
+}
+
 fn degraded(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     let mut parts = Vec::new();
     if state.life.gone_since.is_some() {
@@ -70,6 +79,9 @@ fn degraded(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
             1 => format!("1 failure{}", last_error(state)),
             n => format!("{n} failures in a row{}", last_error(state)),
         });
+    }
+    if state.conditions.get(Condition::Looping).is_some() {
+        parts.push(loops::reason(state, policy, now));
     }
     if let Some(report) = &state.report {
         let who = match report.source {

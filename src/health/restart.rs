@@ -36,6 +36,9 @@ pub enum Obstacle {
     /// The agent was ended or paused on purpose.
     #[error("the agent is stopped or paused on purpose")]
     OnPurpose,
+    /// The status changes too often.
+    #[error("the agent is flapping; automatic restarts are held")]
+    Flapping,
     /// The dose limit is reached: a person must act.
     #[error("restart_exhausted: too many automatic restarts without lasting health in between; a person must act")]
     Exhausted,
@@ -55,6 +58,9 @@ pub fn decide(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Decis
     }
     if state.life.paused || state.life.stopped_at.is_some() {
         return Decision::No(Obstacle::OnPurpose);
+    }
+    if state.conditions.get(Condition::Flapping).is_some() {
+        return Decision::No(Obstacle::Flapping);
     }
     let doses = if is_reset(state, policy, moment.now) { 0 } else { ledger.automatic };
     if doses >= policy.restart_max {

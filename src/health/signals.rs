@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::apply::Effects;
-use super::{conditions, usage};
+use super::{conditions, loops, usage};
 use crate::model::{
-    Activity, AgentState, BeatStatus, ErrorNote, EventDraft, EventKind, Heartbeat, LATENCY_BOUNDS, Policy, Problem,
-    Report, Source, SupervisorReport, Timestamp,
+    Activity, AgentState, BeatStatus, ERROR_TYPE_BYTES_MAX, ErrorNote, EventDraft, EventKind, Heartbeat,
+    LATENCY_BOUNDS, Policy, Problem, RESTART_TARGET_BYTES_MAX, RESTART_TYPE_BYTES_MAX, Report, Run, Source,
+    SupervisorReport, Timestamp,
 };
 
 /// A heartbeat of the agent itself.
@@ -27,6 +28,9 @@ pub fn heartbeat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
     state.work.iteration = beat.iteration.or(state.work.iteration);
     state.work.prompts = beat.prompts.or(state.work.prompts);
     usage::beat(state, beat, policy, now, effects);
+    if works {
+        loops::note_beat(state, beat, policy, now);
+    }
     alive(state, Source::Agent, now, now);
     let text = beat.message.as_deref();
     match beat.status {
@@ -62,6 +66,8 @@ fn carries_work(state: &AgentState, beat: &Heartbeat) -> bool {
 /// What a runner saw: existence, not work. An agent may name its own restart target the same way; that tells no more.
 pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, source: Source, now: Timestamp) {
     if let Some(target) = &seen.restart
+        && target.kind.len() <= RESTART_TYPE_BYTES_MAX
+        && target.target.len() <= RESTART_TARGET_BYTES_MAX
         && state.restart_target.as_deref() != Some(target)
     {
         state.restart_target = Some(Box::new(target.clone()));
@@ -109,7 +115,13 @@ pub fn activity(
     if let Some(run) = told.runs.last()
         && state.last_run.as_ref().is_none_or(|last| last.ended_at <= run.ended_at)
     {
-        state.last_run = Some(run.clone());
+        let cut = |text: &String| text[..text.floor_char_boundary(ERROR_TYPE_BYTES_MAX)].to_owned();
+        state.last_run = Some(Run { error_type: run.error_type.as_ref().map(cut), ..run.clone() });
+    }
+    if fresh {
+        loops::note_activity(state, &told.tools, told.tool_calls, policy, now);
+        state.work.recent_successes.add(now, told.successes, conditions::RESULTS);
+        state.work.recent_failures.add(now, told.failures, conditions::RESULTS);
     }
     state.totals.successes = state.totals.successes.saturating_add(told.successes);
     state.totals.failures = state.totals.failures.saturating_add(told.failures);
@@ -171,6 +183,7 @@ fn success(state: &mut AgentState, now: Timestamp) {
     let work = &mut state.work;
     work.last_result = Some(now);
     work.last_success = Some(now);
+    work.recent_successes.add(now, 1, conditions::RESULTS);
     work.in_flight_since = None;
     work.failures_in_row = 0;
     work.successes_in_row = work.successes_in_row.saturating_add(1);
@@ -181,6 +194,7 @@ fn failure(state: &mut AgentState, message: &str, now: Timestamp) {
     state.last_error = Some(ErrorNote::new(now, message));
     let work = &mut state.work;
     work.last_result = Some(now);
+    work.recent_failures.add(now, 1, conditions::RESULTS);
     work.in_flight_since = None;
     work.successes_in_row = 0;
     work.failures_in_row = work.failures_in_row.saturating_add(1);

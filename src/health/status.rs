@@ -28,11 +28,16 @@ pub fn derive(state: &AgentState, policy: &Policy, now: Timestamp) -> Status {
         Status::Erroring
     } else if hard(Condition::Stalled) {
         Status::Stalled
-    } else if state.conditions.active().next().is_some() {
+    } else if state.conditions.active().any(|(condition, _)| degrades(condition)) {
         Status::Degraded
     } else {
         Status::Healthy
     }
+}
+
+/// Flapping and a silent group are about alerts and restarts, not about how the agent is.
+const fn degrades(condition: Condition) -> bool {
+    !matches!(condition, Condition::Flapping | Condition::SilentGroup)
 }
 
 /// Heard for the first time in this run, and neither confirmed by a second sign of life nor by a result.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::apply::Effects;
+use super::budget;
 use crate::model::{
     Activity, AgentState, COST_BOUNDS, DURATION_BOUNDS, EventDraft, EventKind, Heartbeat, MODEL_NAME_BYTES_MAX,
     MODELS_MAX, ModelCalls, ModelTotals, Money, OTHER_MODELS, Policy, Timestamp, add,
@@ -64,6 +65,8 @@ fn spend(state: &mut AgentState, cost: Money, policy: &Policy, now: Timestamp, e
     let totals = &mut state.totals;
     totals.cost = Some(totals.cost.unwrap_or_default().plus(cost));
     totals.cycle_cost.record(cost.as_usd(), &COST_BOUNDS);
+    budget::note(state, cost, policy, now, effects);
+    let totals = &mut state.totals;
     if let Some(limit) = policy.budget_request.filter(|limit| cost > *limit) {
         totals.cost_spikes = totals.cost_spikes.saturating_add(1);
         effects.events.push(EventDraft {

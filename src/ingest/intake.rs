@@ -59,7 +59,7 @@ pub enum Work {
         /// Whose.
         agent: AgentId,
         /// All of its settings.
-        settings: PolicyPatch,
+        settings: Box<PolicyPatch>,
     },
     /// Pause (`true`) or resume an agent. → [`Outcome::Changed`]
     Pause {

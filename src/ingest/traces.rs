@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{
-    Activity, ErrorNote, ModelCalls, Money, Run, SpanClass, SpanFacts, SpanId, TRACE_SPANS_MAX, Timestamp, TraceDelta,
-    TraceRow, TraceSpans, TraceTotals, Usage,
+    Activity, ErrorNote, ModelCalls, Money, Run, SpanClass, SpanFacts, SpanId, TRACE_SPANS_MAX, Timestamp, ToolKey,
+    TraceDelta, TraceRow, TraceSpans, TraceTotals, Usage,
 };
 
 /// What one request changes.
@@ -190,9 +190,15 @@ impl<'a> Tree<'a> {
 
     /// Adds what only the new spans tell: how fresh they are, which runs ended, what failed.
     fn describe(&self, agent: &str, first_new: usize, now: Timestamp, activity: &mut Activity) {
+        let mut tools: Vec<(Timestamp, ToolKey)> = Vec::new();
         let new = self.spans.iter().enumerate().skip(first_new);
         for (i, span) in new.filter(|(_, s)| s.agent.as_deref() == Some(agent) && s.class != SpanClass::Other) {
             activity.newest_end = activity.newest_end.max(Some(span.end));
+            if let Some(tool) =
+                span.tool.as_ref().filter(|_| span.class == SpanClass::Tool && !self.same_tool.contains(&i))
+            {
+                tools.push((span.start, tool.clone()));
+            }
             if self.runs.contains(&i) {
                 activity.runs.push(Run {
                     failed: span.failure.is_some(),
@@ -206,6 +212,8 @@ impl<'a> Tree<'a> {
                 activity.error = Some(ErrorNote::new(now, text));
             }
         }
+        tools.sort_by_key(|(start, _)| *start);
+        activity.tools = tools.into_iter().map(|(_, tool)| tool).collect();
     }
 }
 

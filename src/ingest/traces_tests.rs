@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Failure, ToolKey, TraceId};
+use crate::model::{Failure, TraceId};
 
 fn span(id: u8, parent: u8, class: SpanClass) -> SpanFacts {
     SpanFacts {

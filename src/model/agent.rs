@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
-use super::{CommandId, Conditions, ErrorNote, Money, RestartTarget, Run, Source, Status, Timestamp};
+use super::{CommandId, Conditions, ErrorNote, Money, RestartTarget, Rolling, Run, Source, Status, Timestamp};
 
 /// The upper bound of an encoded [`AgentState`], in bytes.
 pub const STATE_BYTES_MAX: usize = 2048;
@@ -25,6 +25,12 @@ pub struct AgentState {
     pub life: Life,
     /// Work and results.
     pub work: Work,
+    /// What repeats; `None` until something could.
+    pub loops: Option<Box<LoopMemory>>,
+    /// What was spent lately; `None` until something was.
+    pub spend: Option<Box<Spend>>,
+    /// When the status last changed hard, newest last; at most [`FLAPS_MAX`].
+    pub flaps: Vec<Timestamp>,
     /// Trouble told by the agent or by others, short of a failure.
     pub report: Option<Report>,
     /// The newest error, of whatever kind.
@@ -100,10 +106,104 @@ pub struct Work {
     pub failures_in_row: u32,
     /// Successes since the last failure.
     pub successes_in_row: u32,
+    /// Successes of the last ten minutes.
+    pub recent_successes: Rolling,
+    /// Failures of the last ten minutes.
+    pub recent_failures: Rolling,
     /// The agent's own loop counter, as last reported.
     pub iteration: Option<i64>,
     /// Digest of the sender's prompt window, as last reported.
     pub prompts: Option<u64>,
+}
+
+/// How many hard changes of the status are remembered.
+pub const FLAPS_MAX: usize = 8;
+
+/// What repeats, and how calm it has been since.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoopMemory {
+    /// Tool calls of the last minute.
+    pub tool_calls: Rolling,
+    /// The newest message and how often it came in a row.
+    pub message: Option<Repeat>,
+    /// The newest tool call with its arguments, and how often it came in a row.
+    pub call: Option<Repeat>,
+    /// The newest tool by name alone, and how often it came in a row.
+    pub tool: Option<Repeat>,
+    /// Tokens of the newest cycles, oldest first; at most [`TOKEN_SAMPLES_MAX`].
+    pub tokens: Vec<u32>,
+    /// Whether each of the newest cycles was a spike, the newest in bit 0.
+    pub spikes: u8,
+    /// When the newest cycle was.
+    pub cycle_at: Timestamp,
+    /// Since when nothing repeats too much any more, while the condition is active.
+    pub calm_since: Option<Timestamp>,
+    /// Cycles since then.
+    pub calm_cycles: u8,
+    /// The signal that made the condition active.
+    pub signal: Option<LoopSignal>,
+}
+
+/// How many cycles the mean of tokens is taken over.
+pub const TOKEN_SAMPLES_MAX: usize = 20;
+
+/// Something that came several times in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeat {
+    /// What, as a digest.
+    pub digest: u64,
+    /// How often in a row.
+    pub count: u32,
+    /// When last.
+    pub at: Timestamp,
+}
+
+/// What shows that an agent is going round in circles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoopSignal {
+    /// Too many tool calls in a minute.
+    ToolCallRate,
+    /// The same message again and again.
+    RepeatedMessage,
+    /// Far more tokens than usual.
+    TokenSpike,
+    /// The same tool with the same arguments again and again.
+    RepeatedToolCall,
+    /// The same tool again and again, arguments unknown.
+    RepeatedTool,
+}
+
+impl LoopSignal {
+    /// Every signal.
+    pub const ALL: [Self; 5] =
+        [Self::ToolCallRate, Self::RepeatedMessage, Self::TokenSpike, Self::RepeatedToolCall, Self::RepeatedTool];
+
+    /// The word used in JSON, labels and texts.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ToolCallRate => "tool_call_rate",
+            Self::RepeatedMessage => "repeated_message",
+            Self::TokenSpike => "token_spike",
+            Self::RepeatedToolCall => "repeated_tool_call",
+            Self::RepeatedTool => "repeated_tool",
+        }
+    }
+}
+
+/// What was spent lately.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spend {
+    /// Nano-dollars of the last hour.
+    pub hour: Rolling,
+    /// Spent on [`Spend::day`].
+    pub today: Money,
+    /// When the day ends whose spending is counted, in the project's time zone.
+    pub day_ends: Timestamp,
+    /// Whether 80 % of the hourly budget has been told of.
+    pub hour_warned: bool,
+    /// Whether 80 % of the daily budget has been told of.
+    pub day_warned: bool,
 }
 
 /// Trouble that is not (yet) a failure.
@@ -186,6 +286,8 @@ pub struct Totals {
     pub cost: Option<Money>,
     /// Requests that cost more than `budget.request_usd`.
     pub cost_spikes: u64,
+    /// Loops detected, by [`LoopSignal`].
+    pub loops: [u32; LoopSignal::ALL.len()],
     /// Errors told by Langfuse.
     pub langfuse_errors: u64,
     /// Restarts by origin and outcome: automatic succeeded, automatic not, manual succeeded, manual not.
@@ -201,11 +303,11 @@ pub struct Totals {
 }
 
 /// How many models an agent's totals tell apart; the rest is added up under [`OTHER_MODELS`].
-pub const MODELS_MAX: usize = 8;
+pub const MODELS_MAX: usize = 6;
 /// The name under which models beyond [`MODELS_MAX`] are added up.
 pub const OTHER_MODELS: &str = "_other";
 /// The longest model name kept, in bytes.
-pub const MODEL_NAME_BYTES_MAX: usize = 64;
+pub const MODEL_NAME_BYTES_MAX: usize = 48;
 
 /// Calls of one model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -19,6 +19,8 @@ pub enum EventKind {
     Restart,
     /// One request cost more than it may.
     CostSpike,
+    /// Most of a budget is spent.
+    BudgetWarning,
 }
 
 impl EventKind {
@@ -30,6 +32,7 @@ impl EventKind {
             Self::LangfuseNotice => "langfuse_notice",
             Self::Restart => "restart",
             Self::CostSpike => "cost_spike",
+            Self::BudgetWarning => "budget_warning",
         }
     }
 }

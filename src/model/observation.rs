@@ -148,6 +148,13 @@ pub struct SupervisorReport {
     pub restart: Option<RestartTarget>,
 }
 
+/// The longest kind of restart target, in bytes.
+pub const RESTART_TYPE_BYTES_MAX: usize = 32;
+/// The longest restart target, in bytes. It is used verbatim, so a longer one is refused, not cut.
+pub const RESTART_TARGET_BYTES_MAX: usize = 256;
+/// The longest class of an error kept, in bytes.
+pub const ERROR_TYPE_BYTES_MAX: usize = 64;
+
 /// What a runner restarts for an agent, exactly as the runner names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RestartTarget {
@@ -205,6 +212,8 @@ pub struct Activity {
     pub tool_calls: u64,
     /// Of these, the failed ones.
     pub tool_calls_failed: u64,
+    /// The tool calls in the order in which they began.
+    pub tools: Vec<ToolKey>,
     /// Successful results: runs, and calls that stand alone.
     pub successes: u64,
     /// Failed results.

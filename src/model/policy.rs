@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::Money;
 
 /// The expectations that `health::apply` judges one agent by. Every value is also a key of the configuration's
@@ -24,6 +26,18 @@ pub struct Policy {
     pub progress: Progress,
     /// `erroring` after this many failures in a row. 1 to 1000.
     pub failures: u32,
+    /// `erroring` when this share of at least ten results within ten minutes failed. 0.01 to 1.
+    pub error_rate: f64,
+    /// `looping` above this many tool calls in a minute. 1 to 60 000.
+    pub loop_tool_calls: u32,
+    /// `looping` at this many identical messages in a row. 2 to 10 000.
+    pub loop_messages: u32,
+    /// A cycle that uses this many times the usual tokens is a spike. 1.1 to 1000.
+    pub loop_token_spike: f64,
+    /// `looping` at this many calls of one tool with the same arguments in a row. 2 to 10 000.
+    pub loop_same_calls: u32,
+    /// `looping` at this many calls of one tool in a row when their arguments are unknown. 2 to 10 000.
+    pub loop_same_tool: u32,
     /// The longest time an agent stays `starting`.
     pub start_grace: Duration,
     /// How long a self-reported warning or an error told by a tool keeps the agent `degraded` when nothing follows.
@@ -38,6 +52,12 @@ pub struct Policy {
     pub restart_reset: Duration,
     /// One request above this amount counts as a cost spike.
     pub budget_request: Option<Money>,
+    /// `over_budget` when more than this is spent in a rolling hour.
+    pub budget_hourly: Option<Money>,
+    /// `over_budget` when more than this is spent on a calendar day of `timezone`.
+    pub budget_daily: Option<Money>,
+    /// Where the project's days begin and end.
+    pub timezone: TimeZone,
 }
 
 /// When a lack of results means that the agent is stuck.
@@ -64,6 +84,12 @@ impl Default for Policy {
             stalled_after: Duration::from_secs(300),
             progress: Progress::Auto,
             failures: 3,
+            error_rate: 0.5,
+            loop_tool_calls: 10,
+            loop_messages: 5,
+            loop_token_spike: 3.0,
+            loop_same_calls: 5,
+            loop_same_tool: 15,
             start_grace: Duration::from_secs(120),
             degraded_for: Duration::from_secs(600),
             auto_restart: false,
@@ -71,6 +97,9 @@ impl Default for Policy {
             restart_max: 3,
             restart_reset: Duration::from_secs(600),
             budget_request: Some(Money(1_000_000_000)),
+            budget_hourly: Some(Money(20_000_000_000)),
+            budget_daily: None,
+            timezone: TimeZone::UTC,
         }
     }
 }

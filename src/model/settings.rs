@@ -95,6 +95,12 @@ pub struct PolicyPatch {
     /// An agent is erroring after this many failures in a row. 1 to 1000; default 3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures: Option<u32>,
+    /// An agent is erroring when this share of at least ten results within ten minutes failed. 0.01 to 1; default 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<f64>,
+    /// When an agent counts as going round in circles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loops: Option<LoopsPatch>,
     /// The longest time an agent stays starting. Up to 24h; default 2m.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_grace: Option<Span>,
@@ -110,6 +116,27 @@ pub struct PolicyPatch {
     /// Budgets in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetPatch>,
+}
+
+/// When an agent counts as going round in circles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoopsPatch {
+    /// Above this many tool calls in a minute. 1 to 60000; default 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls_per_minute: Option<u32>,
+    /// At this many identical messages in a row. 2 to 10000; default 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identical_messages: Option<u32>,
+    /// A cycle with this many times the usual tokens is a spike; two of three are a loop. 1.1 to 1000; default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_spike: Option<f64>,
+    /// At this many calls of one tool with the same arguments in a row. 2 to 10000; default 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identical_tool_calls: Option<u32>,
+    /// At this many calls of one tool in a row when the arguments are not known. 2 to 10000; default 15.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_tool: Option<u32>,
 }
 
 /// The dose limit of automatic restarts.
@@ -134,6 +161,12 @@ pub struct BudgetPatch {
     /// One request above this makes a cost_spike event. Default 1.00.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_usd: Option<f64>,
+    /// More than this in a rolling hour is over budget. Default 20.00.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hourly_usd: Option<f64>,
+    /// More than this on a calendar day of the project is over budget. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daily_usd: Option<f64>,
 }
 
 /// When results are expected of an agent.
@@ -174,12 +207,21 @@ impl PolicyPatch {
         span("down_grace", self.down_grace, Duration::ZERO, DAY)?;
         span("stalled_after", self.stalled_after, SECOND, MONTH)?;
         number("failures", self.failures.map(f64::from), 1.0, 1000.0)?;
+        number("error_rate", self.error_rate, 0.01, 1.0)?;
+        let loops = self.loops.clone().unwrap_or_default();
+        number("loops.tool_calls_per_minute", loops.tool_calls_per_minute.map(f64::from), 1.0, 60_000.0)?;
+        number("loops.identical_messages", loops.identical_messages.map(f64::from), 2.0, 10_000.0)?;
+        number("loops.token_spike", loops.token_spike, 1.1, 1000.0)?;
+        number("loops.identical_tool_calls", loops.identical_tool_calls.map(f64::from), 2.0, 10_000.0)?;
+        number("loops.same_tool", loops.same_tool.map(f64::from), 2.0, 10_000.0)?;
         span("start_grace", self.start_grace, Duration::ZERO, DAY)?;
         span("degraded_for", self.degraded_for, Duration::ZERO, MONTH)?;
         span("restart.cooldown", restart.cooldown, Duration::ZERO, DAY)?;
         number("restart.max", restart.max.map(f64::from), 1.0, 100.0)?;
         span("restart.reset", restart.reset, Duration::ZERO, MONTH)?;
-        number("budget.request_usd", budget.request_usd, 0.0, 1e6)
+        number("budget.request_usd", budget.request_usd, 0.0, 1e6)?;
+        number("budget.hourly_usd", budget.hourly_usd, 0.0, 1e6)?;
+        number("budget.daily_usd", budget.daily_usd, 0.0, 1e6)
     }
 
     /// Puts what is present into `policy`.
@@ -192,6 +234,14 @@ impl PolicyPatch {
         put(&mut policy.stalled_after, self.stalled_after.map(|s| s.0));
         put(&mut policy.progress, self.progress.map(ProgressWord::meaning));
         put(&mut policy.failures, self.failures);
+        put(&mut policy.error_rate, self.error_rate);
+        if let Some(loops) = &self.loops {
+            put(&mut policy.loop_tool_calls, loops.tool_calls_per_minute);
+            put(&mut policy.loop_messages, loops.identical_messages);
+            put(&mut policy.loop_token_spike, loops.token_spike);
+            put(&mut policy.loop_same_calls, loops.identical_tool_calls);
+            put(&mut policy.loop_same_tool, loops.same_tool);
+        }
         put(&mut policy.start_grace, self.start_grace.map(|s| s.0));
         put(&mut policy.degraded_for, self.degraded_for.map(|s| s.0));
         put(&mut policy.auto_restart, self.auto_restart);
@@ -200,8 +250,10 @@ impl PolicyPatch {
             put(&mut policy.restart_max, restart.max);
             put(&mut policy.restart_reset, restart.reset.map(|s| s.0));
         }
-        if let Some(usd) = self.budget.as_ref().and_then(|b| b.request_usd) {
-            policy.budget_request = Money::from_usd(usd);
+        if let Some(budget) = &self.budget {
+            put(&mut policy.budget_request, budget.request_usd.map(Money::from_usd));
+            put(&mut policy.budget_hourly, budget.hourly_usd.map(Money::from_usd));
+            put(&mut policy.budget_daily, budget.daily_usd.map(Money::from_usd));
         }
     }
 
@@ -220,6 +272,14 @@ impl PolicyPatch {
                 Progress::Never => ProgressWord::Never,
             }),
             failures: Some(policy.failures),
+            error_rate: Some(policy.error_rate),
+            loops: Some(LoopsPatch {
+                tool_calls_per_minute: Some(policy.loop_tool_calls),
+                identical_messages: Some(policy.loop_messages),
+                token_spike: Some(policy.loop_token_spike),
+                identical_tool_calls: Some(policy.loop_same_calls),
+                same_tool: Some(policy.loop_same_tool),
+            }),
             start_grace: Some(Span(policy.start_grace)),
             degraded_for: Some(Span(policy.degraded_for)),
             auto_restart: Some(policy.auto_restart),
@@ -228,7 +288,11 @@ impl PolicyPatch {
                 max: Some(policy.restart_max),
                 reset: Some(Span(policy.restart_reset)),
             }),
-            budget: Some(BudgetPatch { request_usd: policy.budget_request.map(Money::as_usd) }),
+            budget: Some(BudgetPatch {
+                request_usd: policy.budget_request.map(Money::as_usd),
+                hourly_usd: policy.budget_hourly.map(Money::as_usd),
+                daily_usd: policy.budget_daily.map(Money::as_usd),
+            }),
         }
     }
 }

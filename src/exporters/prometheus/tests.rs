@@ -88,6 +88,7 @@ fn what_is_unknown_is_absent() {
             "results_total[\"success\"] 0",
             "results_total[\"failure\"] 0",
             "tool_calls_total[] 0",
+            "loops_detected_total[\"tool_call_rate\"] 0",
             "langfuse_errors_total[] 0",
             "cost_spikes_total[] 0",
             "info[\"\", \"\"] 1",

@@ -175,7 +175,7 @@ impl<'a> Planner<'a> {
             Work::CommandResult { id, verdict, message } => {
                 Outcome::Result(self.command_result(project, id, verdict, message))
             }
-            Work::Settings { agent, settings } => Outcome::Changed(self.set(project, agent, settings)),
+            Work::Settings { agent, settings } => Outcome::Changed(self.set(project, agent, *settings)),
             Work::Pause { agent, paused } => Outcome::Changed(self.pause(project, agent, paused)),
             Work::Deadlines(ids) => {
                 ids.into_iter().for_each(|id| self.deadline(id));

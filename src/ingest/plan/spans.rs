@@ -77,6 +77,7 @@ fn add(sum: &mut Activity, more: Activity) {
     sum.usage.add(&more.usage);
     sum.tool_calls += more.tool_calls;
     sum.tool_calls_failed += more.tool_calls_failed;
+    sum.tools.extend(more.tools);
     sum.successes += more.successes;
     sum.failures += more.failures;
     sum.runs.extend(more.runs);

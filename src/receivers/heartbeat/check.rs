@@ -10,8 +10,8 @@ use super::scalar::{Counted, Present, Scalar, Window};
 use super::wire::Wire;
 use crate::http::FieldError;
 use crate::model::{
-    AgentKey, AgentNameError, BeatStatus, Body, Heartbeat, Money, Observation, ProjectId, RestartTarget, Source,
-    SupervisorReport, Timestamp,
+    AgentKey, AgentNameError, BeatStatus, Body, Heartbeat, Money, Observation, ProjectId, RESTART_TARGET_BYTES_MAX,
+    RESTART_TYPE_BYTES_MAX, RestartTarget, Source, SupervisorReport, Timestamp,
 };
 use crate::receivers::json::wrong;
 
@@ -23,10 +23,6 @@ pub const INTERVAL_MIN: Duration = Duration::from_secs(5);
 pub const INTERVAL_MAX: Duration = Duration::from_hours(24);
 /// The longest `agent_type` kept, in bytes; the rest is cut off.
 pub const AGENT_TYPE_BYTES_MAX: usize = 64;
-/// The longest `restart_type`, in bytes.
-pub const RESTART_TYPE_BYTES_MAX: usize = 32;
-/// The longest `restart_target` or `container_id`, in bytes. It cannot be cut: commands must name it exactly.
-pub const RESTART_TARGET_BYTES_MAX: usize = 512;
 
 /// What one beat tells: of the agent by itself, of its process, or both.
 #[derive(Debug, PartialEq)]

@@ -1,6 +1,8 @@
 //! The golden vectors of the status machine as stories in virtual time: beats every 60 s, times in seconds after the
 //! first beat, deadlines fired exactly when the state asks for it.
 
+mod loops;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -388,4 +390,56 @@ fn the_interval_an_agent_declares_is_its_own() {
     let beat = Heartbeat { interval: Some(Duration::from_secs(10)), ..Heartbeat::bare(BeatStatus::Ok) };
     s.at(0, Body::Heartbeat(Box::new(beat.clone()))).at(10, Body::Heartbeat(Box::new(beat))).until(1000);
     s.expect(&[(0, Starting), (10, Healthy), (25, Degraded), (50, Down)]);
+}
+
+/// Every text at its longest, every list full, every number as large as a year of hard work makes it.
+#[test]
+fn the_largest_state_is_within_its_bound() {
+    let long = |n: usize| "x".repeat(n);
+    let mut s = story();
+    s.policy.loop_tool_calls = 1000;
+    let target = RestartTarget { kind: long(RESTART_TYPE_BYTES_MAX), target: long(RESTART_TARGET_BYTES_MAX) };
+    s.feed(
+        Source::Supervisor,
+        Body::SupervisorReport(SupervisorReport { running: true, message: None, restart: Some(target) }),
+    );
+    for n in (0..4000_i64).step_by(7) {
+        s.now = n;
+        let beat = Heartbeat {
+            message: Some(long(4000)),
+            tokens: Some(4_000_000),
+            cost: Some(Money(500_000_000)),
+            tool_calls: Some(900),
+            iteration: Some(i64::MAX),
+            prompts: Some(u64::MAX),
+            agent_type: Some(long(400)),
+            interval: Some(Duration::from_secs(86_400)),
+            ..Heartbeat::bare(if n % 2 == 0 { BeatStatus::Warning } else { BeatStatus::Error })
+        };
+        s.feed(Source::Agent, Body::Heartbeat(Box::new(beat)));
+        let model_calls = vec![ModelCalls { model: format!("{}{n}", long(40)), calls: 1 << 30, failed: 1 << 20 }];
+        let run = Run { failed: true, started_at: at(0), ended_at: at(n), error_type: Some(long(400)) };
+        let tools = vec![ToolKey { name: long(9), digest: Some(u64::MAX) }];
+        let usage = Usage {
+            input: Some(1 << 40),
+            output: Some(1 << 40),
+            cached_input: Some(1 << 40),
+            reasoning: Some(1),
+            cost: None,
+        };
+        let told = Activity {
+            newest_end: Some(at(n)),
+            model_calls,
+            usage,
+            tools,
+            runs: vec![run],
+            successes: 900,
+            failures: 900,
+            ..Activity::default()
+        };
+        s.feed(Source::Otlp, Body::Activity(Box::new(told)));
+    }
+    let bytes = postcard::to_stdvec(&s.state).unwrap().len();
+    assert!(bytes <= STATE_BYTES_MAX, "{bytes} bytes");
+    assert!(bytes > STATE_BYTES_MAX / 2, "{bytes} bytes: this story no longer fills the state");
 }
