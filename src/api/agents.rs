@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{Api, view};
+use crate::health::Moment;
 use crate::http::{ApiError, FieldError, body};
 use crate::ingest::intake::{Outcome, Refusal};
 use crate::ingest::{Intake, Work};
@@ -28,6 +29,7 @@ pub fn routes(api: Api) -> axum::Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/agents/{id}", get(read).patch(change))
         .route("/api/v1/agents/{id}/health", get(health))
+        .route("/api/v1/agents/{id}/explain", get(explain))
         .route("/api/v1/agents/{id}/pause", post(pause))
         .route("/api/v1/agents/{id}/resume", post(resume))
         .route("/api/v1/agents/{id}/restart", post(restart))
@@ -94,6 +96,17 @@ async fn show(api: &Api, row: &AgentRow) -> Result<Json<Value>, ApiError> {
     let project = api.project_name(row.key.project).await?;
     let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
     Ok(Json(view::agent_with_policy(row, &project, &policy, &api.presence.load(), api.clock.now())))
+}
+
+/// Everything that led to the status, what can change it next, and whether a restart would be allowed.
+async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    let caller = api.authorize(&headers, Scope::Read)?;
+    let row = find(&api, &caller, &id).await?;
+    let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
+    let presence = api.presence.load();
+    let moment = Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from };
+    let explained = crate::health::explain(&row.state, &policy, &moment);
+    Ok(Json(json!({"agent_id": row.id, "agent": row.key.name, "explanation": explained})))
 }
 
 /// For Kubernetes `livenessProbe`, Docker `HEALTHCHECK` and load balancers: 200, or 503 with the reason.

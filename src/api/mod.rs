@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, Rules, SharedPresence};
-use crate::model::{Caller, ProjectId, Scope};
+use crate::model::{Caller, ProjectId, Scope, Timestamp};
 use crate::store::{Store, StoreError};
 
 pub use health::HealthRoutes;
@@ -32,6 +32,8 @@ pub struct Api {
     pub clock: Clock,
     /// When the gateway was accepting.
     pub presence: SharedPresence,
+    /// No automatic restart before this time.
+    pub restarts_from: Timestamp,
     /// What the configuration says.
     pub rules: Arc<dyn Rules>,
 }

@@ -11,12 +11,6 @@ use crate::store::AgentRow;
 pub fn agent(row: &AgentRow, project: &str, policy: &Policy, presence: &Presence, now: Timestamp) -> Value {
     let (state, life) = (&row.state, &row.state.life);
     let time = |at: Option<Timestamp>| at.map(|t| t.to_string());
-    let evidence = health::evidence(state, policy, now);
-    let conditions: Vec<Value> = state
-        .conditions
-        .active()
-        .map(|(c, a)| json!({"name": c.word(), "level": a.level, "since": a.since.to_string(), "evidence": evidence}))
-        .collect();
     let totals = &state.totals;
     json!({
         "agent_id": row.id,
@@ -26,7 +20,7 @@ pub fn agent(row: &AgentRow, project: &str, policy: &Policy, presence: &Presence
         "state": state.status,
         "since": state.status_since.to_string(),
         "reason": health::reason(state, policy, now),
-        "conditions": conditions,
+        "conditions": health::active(state, policy, now),
         // Restored from an earlier run of the gateway and not heard by this one yet.
         "stale": life.alive().is_some_and(|at| at < presence.started_at) && life.stopped_at.is_none(),
         "paused": life.paused,

@@ -114,13 +114,14 @@ impl App {
         let now = options.clock.now();
         let presence: SharedPresence =
             Arc::new(arc_swap::ArcSwap::from_pointee(evaluator::restore_presence(&*store, now).await?));
+        let restarts_from = now.plus(config.control.start_grace);
         let (committer, lane) = Committer::start(CommitterConfig {
             store: store.clone(),
             rules: rules.clone(),
             clock: options.clock.clone(),
             ids: options.ids.clone(),
             presence: presence.clone(),
-            restarts_from: now.plus(config.control.start_grace),
+            restarts_from,
             metrics: metrics.clone(),
             queue_requests_max: config.ingest.queue_requests_max,
             queue_bytes_max: config.ingest.queue_bytes_max,
@@ -132,6 +133,7 @@ impl App {
             keyring: keyring.clone(),
             clock: options.clock.clone(),
             presence: presence.clone(),
+            restarts_from,
             rules: rules.clone(),
             metrics: metrics.clone(),
             config: config.clone(),

@@ -18,6 +18,7 @@ use crate::exporters::prometheus::{self, PrometheusExporter};
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, SharedPresence};
+use crate::model::Timestamp;
 use crate::receivers::{heartbeat, langfuse, otlp};
 use crate::store::Store;
 use crate::telemetry::{IngestOutcome, ProcessMetrics};
@@ -29,6 +30,7 @@ pub struct Parts {
     pub keyring: Keyring,
     pub clock: Clock,
     pub presence: SharedPresence,
+    pub restarts_from: Timestamp,
     pub rules: Arc<ConfigRules>,
     pub metrics: ProcessMetrics,
     pub config: Arc<Config>,
@@ -66,6 +68,7 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         keyring: parts.keyring.clone(),
         clock: parts.clock.clone(),
         presence: parts.presence.clone(),
+        restarts_from: parts.restarts_from,
         rules: parts.rules.clone(),
     };
     let exporter = PrometheusExporter::new(

@@ -119,15 +119,17 @@ fn enter(
         state.life.run_signals = 0;
         state.work.in_flight_since = None;
     }
-    let mut fields = super::evidence(state, policy, now);
-    fields["since"] = json!(state.status_since.to_string());
     effects.events.push(EventDraft {
         kind: EventKind::Transition,
         at: now,
         transition: Some((before, after)),
         hard: after != Status::Degraded || state.conditions.active().any(|(_, a)| a.level == Level::Hard),
         cause: reason(state, policy, now),
-        evidence: fields,
+        evidence: json!({
+            "since": state.status_since.to_string(),
+            "last_alive": state.life.alive().map(|at| at.to_string()),
+            "conditions": super::active(state, policy, now),
+        }),
     });
 }
 

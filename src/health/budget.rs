@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::apply::Effects;
 use crate::model::{AgentState, Condition, EventDraft, EventKind, Level, Money, Policy, Spend, Timestamp, Window};
@@ -84,6 +84,17 @@ pub fn judge(state: &mut AgentState, policy: &Policy, now: Timestamp) -> Timesta
     };
     state.conditions.set(Condition::OverBudget, (over_hour || over_day).then_some(Level::Hard), now);
     next
+}
+
+/// What was spent and what may be, as fields.
+pub fn fields(state: &AgentState, policy: &Policy, now: Timestamp) -> Value {
+    let money = |amount: Option<Money>| amount.map(|m| m.to_string());
+    json!({
+        "spent_hour_usd": money(state.spend.as_ref().map(|s| hour_sum(s, now))),
+        "limit_hour_usd": money(policy.budget_hourly),
+        "spent_today_usd": money(state.spend.as_ref().map(|s| s.today)),
+        "limit_day_usd": money(policy.budget_daily),
+    })
 }
 
 /// What was spent and what may be.

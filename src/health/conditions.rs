@@ -39,17 +39,22 @@ pub fn judge(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Ti
         }
         return Timestamp::MAX;
     }
-    let next = [
-        silence(state, policy, moment),
-        stall(state, policy, moment),
-        failures(state, policy, moment.now),
-        trouble(state, policy, moment.now),
-        loops::judge(state, policy, moment.now),
-        budget::judge(state, policy, moment.now),
-        flapping::judge(state, moment.now),
-        start_grace_end(state, policy, moment.now),
-    ];
-    next.into_iter().min().unwrap_or(Timestamp::MAX)
+    each(state, policy, moment).into_iter().map(|(_, at)| at).min().unwrap_or(Timestamp::MAX)
+}
+
+/// Judges each group of conditions; when each judgement can next change by time alone.
+pub fn each(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> [(&'static str, Timestamp); 8] {
+    let now = moment.now;
+    [
+        ("silence", silence(state, policy, moment)),
+        ("stalled", stall(state, policy, moment)),
+        ("erroring", failures(state, policy, now)),
+        ("degraded", trouble(state, policy, now)),
+        ("looping", loops::judge(state, policy, now)),
+        ("over_budget", budget::judge(state, policy, now)),
+        ("flapping", flapping::judge(state, now)),
+        ("starting", start_grace_end(state, policy, now)),
+    ]
 }
 
 /// `late` and `down`: no sign of life for too much accepted time.

@@ -23,6 +23,15 @@ pub fn note(state: &mut AgentState, before: Status, after: Status, now: Timestam
     }
 }
 
+/// What was seen, in words.
+pub fn reason(state: &AgentState) -> String {
+    let minutes = WINDOW.as_secs() / 60;
+    format!(
+        "status changed hard {} times in {minutes} min; alerts are quieted, automatic restarts are held",
+        state.flaps.len()
+    )
+}
+
 /// Judges `flapping` at `now`; gives the time at which the judgement can next change by itself.
 pub fn judge(state: &mut AgentState, now: Timestamp) -> Timestamp {
     state.flaps.retain(|at| at.plus(WINDOW) > now);

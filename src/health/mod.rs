@@ -6,6 +6,7 @@
 mod apply;
 mod budget;
 pub mod conditions;
+mod explain;
 mod flapping;
 mod loops;
 mod reason;
@@ -17,4 +18,5 @@ mod tests;
 mod usage;
 
 pub use apply::{Effects, Moment, RestartWish, apply, warning};
-pub use reason::{evidence, reason};
+pub use explain::explain;
+pub use reason::{Finding, active, finding, reason};

@@ -1,17 +1,28 @@
-//! Why an agent has its status: for people as one sentence, for machines as fields.
+//! Why an agent has its status: for people as a sentence, for machines as fields.
+//!
+//! Each active condition has a [`Finding`]: what was expected, what was seen, and the likely cause. The status's reason
+//! is made of the findings that led to it.
 
 use serde_json::{Value, json};
 
-use super::{budget, conditions, loops};
+use super::{budget, conditions, flapping, loops};
 use crate::model::{AgentState, Condition, Policy, Source, Status, Timestamp, human};
 
-/// What was expected, what was seen, since when, and the likely cause. Empty while all is well.
+/// What is known about one condition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// What was expected, what was seen, and the likely cause, as a sentence.
+    pub text: String,
+    /// The same as fields.
+    pub fields: Value,
+}
+
+/// Why the agent has its status. Empty while all is well.
 pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
+    let text = |condition| finding(condition, state, policy, now).text;
     match state.status {
         Status::Unknown => "nothing heard from this agent yet".into(),
         Status::Starting | Status::Healthy | Status::Maintenance => String::new(),
-        Status::Looping => loops::reason(state, policy, now),
-        Status::OverBudget => budget::reason(state, policy, now),
         Status::Paused => "paused by an operator".into(),
         Status::Stopped => match state.life.stopped_at {
             Some(at) => format!("shut down cleanly at {}", at.time_of_day()),
@@ -19,17 +30,87 @@ pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
         },
         Status::Restarting if state.restarts.awaits_signal => "restarted; waiting for its first sign of life".into(),
         Status::Restarting => "a runner is restarting it".into(),
-        Status::Down => down(state, policy, now),
-        Status::Stalled => stalled(state, policy, now),
-        Status::Erroring => erroring(state, policy, now),
-        Status::Degraded => degraded(state, policy, now),
+        Status::Down => text(Condition::Down),
+        Status::Stalled => text(Condition::Stalled),
+        Status::Erroring => text(Condition::Erroring),
+        Status::Looping => text(Condition::Looping),
+        Status::OverBudget => text(Condition::OverBudget),
+        Status::Degraded => {
+            let active = state.conditions.active().filter(|(c, _)| super::status::degrades(*c));
+            active.map(|(condition, _)| text(condition)).collect::<Vec<_>>().join("; ")
+        }
     }
 }
 
-fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
-    let Some(alive) = state.life.alive() else { return "nothing heard".into() };
+/// What is known about one condition, active or not.
+pub fn finding(condition: Condition, state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
+    match condition {
+        Condition::Late => late(state, policy, now),
+        Condition::Down => down(state, policy, now),
+        Condition::Stalled => stalled(state, policy, now),
+        Condition::Erroring => erroring(state, policy, now),
+        Condition::Looping => Finding {
+            text: loops::reason(state, policy, now),
+            fields: json!({"signal": state.loops.as_ref().and_then(|m| m.signal).map(|s| s.word())}),
+        },
+        Condition::OverBudget => {
+            Finding { text: budget::reason(state, policy, now), fields: budget::fields(state, policy, now) }
+        }
+        Condition::Degraded => degraded(state),
+        Condition::Flapping => Finding {
+            text: flapping::reason(state),
+            fields: json!({"hard_changes": state.flaps.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+        },
+        Condition::SilentGroup => {
+            Finding { text: "many agents of its group fell silent together".into(), fields: json!({}) }
+        }
+    }
+}
+
+/// The conditions that are active, as JSON.
+pub fn active(state: &AgentState, policy: &Policy, now: Timestamp) -> Vec<Value> {
+    let view = |(condition, active): (Condition, crate::model::Active)| {
+        let found = finding(condition, state, policy, now);
+        json!({
+            "name": condition.word(), "level": active.level, "since": active.since.to_string(),
+            "reason": found.text, "evidence": found.fields,
+        })
+    };
+    state.conditions.active().map(view).collect()
+}
+
+fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|t| t.to_string())
+}
+
+fn silence(state: &AgentState, policy: &Policy, now: Timestamp, allowed: std::time::Duration) -> Value {
+    json!({
+        "expected_every_seconds": conditions::interval(state, policy).as_secs_f64(),
+        "allowed_silence_seconds": allowed.as_secs_f64(),
+        "silent_seconds": state.life.alive().map(|at| now.since(at).as_secs_f64()),
+        "last_alive": time(state.life.alive()),
+    })
+}
+
+fn late(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
     let expected = human(conditions::interval(state, policy));
-    let silent = human(now.since(alive));
+    let silent = state.life.alive().map_or_else(String::new, |at| human(now.since(at)));
+    Finding {
+        text: format!("no sign of life for {silent} (expected every {expected})"),
+        fields: silence(state, policy, now, conditions::late_span(state, policy)),
+    }
+}
+
+fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
+    let mut fields = silence(state, policy, now, conditions::down_span(state, policy));
+    fields["process"] = json!(match (state.life.gone_since, state.life.supervisor) {
+        (Some(_), _) => "not running",
+        (None, Some(_)) => "running when last looked at",
+        (None, None) => "not watched",
+    });
+    let Some(alive) = state.life.alive() else {
+        return Finding { text: "nothing heard".into(), fields };
+    };
     let cause = if state.life.gone_since.is_some() {
         "the runner says it does not run"
     } else if state.life.own.is_some() && state.life.supervisor.is_some_and(|at| at > alive) {
@@ -37,78 +118,70 @@ fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     } else {
         "likely cause: process ended, host unreachable or network cut"
     };
-    format!("no sign of life for {silent} (expected every {expected}); last at {}; {cause}", alive.time_of_day())
+    let text = format!("{}; last at {}; {cause}", late(state, policy, now).text, alive.time_of_day());
+    Finding { text, fields }
 }
 
-fn stalled(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
+fn stalled(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
     let beats = format!("heartbeats normal ({} interval)", human(conditions::interval(state, policy)));
     let completions = match state.work.last_result {
-        Some(at) => {
-            format!("no completion for {}; last completion {}", human(now.since(at)), at.time_of_day())
-        }
+        Some(at) => format!("no completion for {}; last completion {}", human(now.since(at)), at.time_of_day()),
         None => "no completion yet".into(),
     };
-    format!("{beats}; {completions}; likely cause: agent logic stalled or upstream API unresponsive")
-}
-
-fn erroring(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
-    match (state.work.failures_in_row, conditions::error_rate(state, now)) {
-        (n, _) if n >= policy.failures => format!("{n} failures in a row{}", last_error(state)),
-        (_, Some(rate)) => {
-            let results = conditions::recent_results(state, now);
-            format!("failed {:.0} % of {results} results in the last 10 min{}", rate * 100.0, last_error(state))
-        }
-        _ => format!("recovering from failures{}", last_error(state)),
+    Finding {
+        text: format!("{beats}; {completions}; likely cause: agent logic stalled or upstream API unresponsive"),
+        fields: json!({
+            "allowed_seconds": policy.stalled_after.as_secs_f64(),
+            "last_result": time(state.work.last_result),
+            "in_flight_since": time(state.work.in_flight_since),
+        }),
     }
 }
 
-fn degraded(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
+fn erroring(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
+    let rate = conditions::error_rate(state, now);
+    let results = conditions::recent_results(state, now);
+    let what = match (state.work.failures_in_row, rate) {
+        (n, _) if n >= policy.failures => format!("{n} failures in a row"),
+        (_, Some(rate)) if rate >= policy.error_rate => {
+            format!("failed {:.0} % of {results} results in the last 10 min", rate * 100.0)
+        }
+        (0, _) => "recovering from failures".into(),
+        (1, _) => "1 failure".into(),
+        (n, _) => format!("{n} failures in a row"),
+    };
+    let error = state.last_error.as_ref().map_or_else(String::new, |e| format!("; last error: {}", e.message));
+    Finding {
+        text: what + &error,
+        fields: json!({
+            "failures_in_row": state.work.failures_in_row, "allowed_in_row": policy.failures,
+            "successes_in_row": state.work.successes_in_row, "recent_results": results, "recent_error_rate": rate,
+            "last_error": state.last_error.as_ref().map(|e| &e.message),
+        }),
+    }
+}
+
+fn degraded(state: &AgentState) -> Finding {
     let mut parts = Vec::new();
     if state.life.gone_since.is_some() {
-        parts.push(format!("the runner says it does not run{}", last_error(state)));
-    }
-    if state.conditions.get(Condition::Late).is_some()
-        && let Some(alive) = state.life.alive()
-    {
-        let expected = human(conditions::interval(state, policy));
-        parts.push(format!("no sign of life for {} (expected every {expected})", human(now.since(alive))));
-    }
-    if state.conditions.get(Condition::Erroring).is_some() {
-        parts.push(match state.work.failures_in_row {
-            0 => "recovering from failures".into(),
-            1 => format!("1 failure{}", last_error(state)),
-            n => format!("{n} failures in a row{}", last_error(state)),
-        });
-    }
-    if state.conditions.get(Condition::Looping).is_some() {
-        parts.push(loops::reason(state, policy, now));
+        let said = state.last_error.as_ref().map_or_else(String::new, |e| format!(": {}", e.message));
+        parts.push(format!("the runner says it does not run{said}"));
     }
     if let Some(report) = &state.report {
         let who = match report.source {
-            Source::Agent => "the agent reports",
-            Source::Langfuse => "Langfuse reports",
-            other => return format!("{} reports: {}", other.word(), report.message),
+            Source::Agent => "the agent",
+            Source::Langfuse => "Langfuse",
+            other => other.word(),
         };
-        parts.push(format!("{who}: {}", report.message));
+        parts.push(format!("{who} reports: {}", report.message));
     }
-    parts.join("; ")
-}
-
-fn last_error(state: &AgentState) -> String {
-    state.last_error.as_ref().map_or_else(String::new, |e| format!("; last error: {}", e.message))
-}
-
-/// The facts behind the status, as fields.
-pub fn evidence(state: &AgentState, policy: &Policy, now: Timestamp) -> Value {
-    let time = |at: Option<Timestamp>| at.map(|t| t.to_string());
-    let silent = state.life.alive().map(|at| now.since(at).as_secs_f64());
-    json!({
-        "interval_seconds": conditions::interval(state, policy).as_secs_f64(),
-        "last_alive": time(state.life.alive()),
-        "silent_seconds": silent,
-        "last_result": time(state.work.last_result),
-        "failures_in_row": state.work.failures_in_row,
-        "last_error": state.last_error.as_ref().map(|e| e.message.as_str()),
-        "conditions": state.conditions.active().map(|(c, a)| json!({"name": c.word(), "level": a.level})).collect::<Vec<_>>(),
-    })
+    Finding {
+        text: parts.join("; "),
+        fields: json!({
+            "not_running_since": time(state.life.gone_since),
+            "report": state.report.as_ref().map(|r| json!({
+                "source": r.source.word(), "since": r.since.to_string(), "at": r.at.to_string(), "message": r.message,
+            })),
+        }),
+    }
 }

@@ -36,7 +36,7 @@ pub fn derive(state: &AgentState, policy: &Policy, now: Timestamp) -> Status {
 }
 
 /// Flapping and a silent group are about alerts and restarts, not about how the agent is.
-const fn degrades(condition: Condition) -> bool {
+pub const fn degrades(condition: Condition) -> bool {
     !matches!(condition, Condition::Flapping | Condition::SilentGroup)
 }
 
