@@ -155,7 +155,7 @@ fn failed(error: &rusqlite::Error) -> StoreError {
 struct Open {
     tables: Arc<RwLock<Tables>>,
     writer: Arc<Writer>,
-    _turn: tokio::sync::OwnedMutexGuard<()>,
+    turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 #[async_trait]
@@ -174,9 +174,14 @@ impl Transaction for Open {
                 |row: &Arc<AgentRow>| tables.agents.get(&row.id).is_none_or(|old| old.settings != row.settings);
             writes.agents.iter().map(is_cold).collect()
         };
-        let writes = self.writer.commit(writes, cold).await?;
-        self.tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes);
-        Ok(())
+        let Self { tables, writer, turn } = *self;
+        // On the writing thread: should the caller stop waiting, memory still follows what is on disk, and the next
+        // transaction begins only then.
+        let taken = move |writes| {
+            tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes);
+            drop(turn);
+        };
+        writer.commit(writes, cold, taken).await
     }
 }
 
@@ -186,7 +191,7 @@ impl Store for SqliteStore {
         let turn = self.turn.clone().lock_owned().await;
         let loaded = self.tables.write().unwrap_or_else(PoisonError::into_inner).load(&set);
         let (tables, writer) = (self.tables.clone(), self.writer.clone());
-        Ok((loaded, Box::new(Open { tables, writer, _turn: turn })))
+        Ok((loaded, Box::new(Open { tables, writer, turn })))
     }
 
     async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError> {

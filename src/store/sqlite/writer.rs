@@ -38,15 +38,21 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), broken: Arc::default() })
     }
 
-    /// Makes `writes` durable and hands them back. `cold[i]` tells that agent `i` is new or has new settings.
-    pub async fn commit(&self, writes: WriteSet, cold: Vec<bool>) -> Result<WriteSet, StoreError> {
+    /// Makes `writes` durable and hands them to `taken`, which happens even when the caller stops waiting. `cold[i]`
+    /// tells that agent `i` is new or has new settings.
+    pub async fn commit(
+        &self,
+        writes: WriteSet,
+        cold: Vec<bool>,
+        taken: impl FnOnce(WriteSet) + Send + 'static,
+    ) -> Result<(), StoreError> {
         let broken = self.broken.clone();
         self.send(move |db| {
             let result = write(db, &writes, &cold);
             if matches!(result, Err(StoreError::OutcomeUnknown(_))) {
                 broken.store(true, Ordering::SeqCst);
             }
-            result.map(|()| writes)
+            result.map(|()| taken(writes))
         })
         .await
     }
