@@ -37,8 +37,9 @@ fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
     postcard::to_extend(value, bytes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
-fn decode<T: DeserializeOwned>(format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
-    let unreadable = |why: String| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why.into());
+fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
+    let unreadable =
+        |why: String| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, format!("{what} {id}: {why}").into());
     match bytes.split_first() {
         Some((found, rest)) if *found == format => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
         Some((found, _)) => Err(unreadable(format!("format {found} is unknown; this release reads format {format}"))),
@@ -60,16 +61,17 @@ pub fn read_agents(db: &Connection) -> rusqlite::Result<Vec<AgentRow>> {
             key: AgentKey { project: ProjectId(row.get(1)?), name: row.get::<_, String>(2)?.into() },
             created_at: Timestamp(row.get(3)?),
             settings: Arc::new(from_json(&settings)?),
-            state: decode(STATE_FORMAT, &state)?,
+            state: decode("state of agent", row.get(0)?, STATE_FORMAT, &state)?,
         })
     })?;
     rows.collect()
 }
 
-/// The memory blocks of `since` and later, oldest first.
+/// All memory blocks, oldest first.
 pub fn read_blocks(db: &Connection) -> rusqlite::Result<Vec<Block>> {
-    let mut statement = db.prepare("SELECT body FROM memory_blocks ORDER BY id")?;
-    let blocks = statement.query_map([], |row| decode(BLOCK_FORMAT, &row.get::<_, Vec<u8>>(0)?))?;
+    let mut statement = db.prepare("SELECT id, body FROM memory_blocks ORDER BY id")?;
+    let blocks = statement
+        .query_map([], |row| decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?))?;
     blocks.collect()
 }
 
