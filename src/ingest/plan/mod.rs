@@ -160,7 +160,7 @@ impl<'a> Planner<'a> {
         match work {
             // A repeated heartbeat is answered like the first one, from the state as it is.
             Work::Observe(observations) if is_duplicate => {
-                Outcome::Observed(observations.iter().map(|o| self.look(&o.agent)).collect())
+                Outcome::Observed(self.observe_again(&observations))
             }
             _ if is_duplicate => Outcome::Duplicate,
             Work::Observe(observations) => {
