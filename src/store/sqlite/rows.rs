@@ -1,5 +1,6 @@
 //! How things look as rows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
@@ -20,6 +21,8 @@ const BLOCK_FORMAT: u8 = 1;
 
 /// What one commit adds to the memory of what has been counted.
 pub type Block = (Vec<(TraceKey, TraceDelta)>, Vec<(DedupKey, Timestamp)>);
+/// The same, not yet written.
+type BlockRef<'a> = (&'a [(TraceKey, TraceDelta)], &'a [(DedupKey, Timestamp)]);
 
 /// An encoded agent state.
 pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
@@ -27,7 +30,7 @@ pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
 }
 
 /// An encoded memory block.
-pub fn encode_block(block: &Block) -> rusqlite::Result<Vec<u8>> {
+pub fn encode_block(block: &BlockRef<'_>) -> rusqlite::Result<Vec<u8>> {
     encode(BLOCK_FORMAT, block)
 }
 
@@ -70,9 +73,21 @@ pub fn read_agents(db: &Connection) -> rusqlite::Result<Vec<AgentRow>> {
 /// All memory blocks, oldest first.
 pub fn read_blocks(db: &Connection) -> rusqlite::Result<Vec<Block>> {
     let mut statement = db.prepare("SELECT id, body FROM memory_blocks ORDER BY id")?;
-    let blocks = statement
-        .query_map([], |row| decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?))?;
+    let blocks =
+        statement.query_map([], |row| decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?))?;
     blocks.collect()
+}
+
+/// The traces of which a part lies in blocks before `before`.
+pub fn read_traces_before(db: &Connection, before: Timestamp) -> rusqlite::Result<BTreeSet<TraceKey>> {
+    let mut statement = db.prepare_cached("SELECT id, body FROM memory_blocks WHERE id < ?1")?;
+    let mut blocks = statement.query([before.0])?;
+    let mut found = BTreeSet::new();
+    while let Some(row) = blocks.next()? {
+        let (traces, _): Block = decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?)?;
+        found.extend(traces.into_iter().map(|(key, _)| key));
+    }
+    Ok(found)
 }
 
 /// All open commands and the newest ended ones, oldest first.
