@@ -132,7 +132,7 @@ pub fn unfinished(files: &[File]) -> Vec<Finding> {
     for file in files.iter().filter(|f| !is_generated(f)) {
         for word in ["todo!", "unimplemented!", "dbg!"] {
             for (at, _) in file.bare.match_indices(word) {
-                let inside_word = file.bare[..at].as_bytes().last().is_some_and(|b| is_word(*b));
+                let inside_word = file.bare.as_bytes()[..at].last().is_some_and(|b| is_word(*b));
                 if !inside_word {
                     let remedy = format!("`{word}` is for drafts; finish it or take it out");
                     found.push(finding(file, line_of(&file.bare, at), remedy));

@@ -75,7 +75,7 @@ impl File {
         for root in ["crate::", "super::"] {
             for (at, _) in code.match_indices(root) {
                 let before = code[..at].trim_end().as_bytes().last().copied();
-                if code[..at].as_bytes().last().is_some_and(|b| is_word(*b)) || before == Some(b':') {
+                if code.as_bytes()[..at].last().is_some_and(|b| is_word(*b)) || before == Some(b':') {
                     continue;
                 }
                 let mut paths = Vec::new();

@@ -86,9 +86,9 @@ pub async fn settings_survive_a_restart_and_can_be_replaced(fixture: Fixture) {
         "restart": {"max": 7}, "budget": {"request_usd": 0.25}}"#;
     for text in [written, "{}", r#"{"failures": 9}"#] {
         let settings: Arc<PolicyPatch> = Arc::new(serde_json::from_str(text).unwrap());
-        let row = changed(&row, |row| row.settings = settings.clone());
-        commit(&*store, WriteSet { agents: vec![row], ..WriteSet::default() }).await;
-        assert_eq!(store.agent(row_id(&store).await).await.unwrap().unwrap().settings, settings);
+        let set = changed(&row, |row| row.settings = settings.clone());
+        commit(&*store, WriteSet { agents: vec![set], ..WriteSet::default() }).await;
+        assert_eq!(store.agent(row.id).await.unwrap().unwrap().settings, settings);
     }
     let store = fixture.reopen(store);
     let kept = store.agent(row.id).await.unwrap().unwrap();
@@ -98,10 +98,6 @@ pub async fn settings_survive_a_restart_and_can_be_replaced(fixture: Fixture) {
     commit(&*store, WriteSet { agents: vec![beaten.clone()], ..WriteSet::default() }).await;
     let store = fixture.reopen(store);
     assert_eq!(store.agent(row.id).await.unwrap(), Some(beaten));
-}
-
-async fn row_id(store: &Box<dyn Store>) -> AgentId {
-    store.agents(P1, 0, 1).await.unwrap().rows[0].id
 }
 
 pub async fn pages_and_scans_go_by_number(fixture: Fixture) {

@@ -67,7 +67,7 @@ async fn keys_can_be_made_while_the_gateway_runs() {
         revoked_at: None,
     };
     file.put_key(&key).unwrap();
-    assert_eq!(store.keys().await.unwrap(), [key.clone()]);
+    assert_eq!(store.keys().await.unwrap().first(), Some(&key));
     assert_eq!(store.ensure_project("default").await.unwrap(), project);
     let revoked = ApiKey { revoked_at: Some(at(2)), ..key };
     store.put_key(revoked.clone()).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_commit_that_fails_half_way_leaves_nothing() {
     let (_, transaction) = store.begin(LoadSet::default()).await.unwrap();
     let writes = WriteSet { agents: vec![beaten, homeless], dedup: vec![(dedup("k"), at(1))], ..WriteSet::default() };
     transaction.commit(writes).await.unwrap_err();
-    assert_eq!(store.scan_agents(AgentId(0), 9).await.unwrap(), [good.clone()]);
+    assert_eq!(store.scan_agents(AgentId(0), 9).await.unwrap().iter().collect::<Vec<_>>(), [&good]);
     create(&store, P1, "next", at(1)).await;
     drop(store);
     let kept = place.open().unwrap().scan_agents(AgentId(0), 9).await.unwrap();
@@ -156,6 +156,66 @@ async fn an_encoded_state_stays_within_its_bound() {
     let db = rusqlite::Connection::open(place.file()).unwrap();
     let longest: i64 = db.query_row("SELECT max(length(state)) FROM agent_state", [], |row| row.get(0)).unwrap();
     assert!(longest > 1000 && longest <= STATE_BYTES_MAX as i64, "{longest} bytes");
+}
+
+/// Commits numbered rows one by one; after each, `look` sees the files as a power switch would leave them.
+async fn commits(n: usize, mut look: impl FnMut(&Place, usize)) {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    for i in 0..n {
+        let row = create(&store, P1, &format!("bot {i}"), at(1)).await;
+        let events = vec![event(P1, Some(row.id), 1, "happened")];
+        commit(&store, WriteSet { events, dedup: vec![(dedup(&i.to_string()), at(1))], ..WriteSet::default() }).await;
+        look(&place, i + 1);
+    }
+}
+
+/// A copy of the files, the last `lost` bytes of the log missing.
+fn copy(place: &Place, lost: u64) -> Place {
+    let copy = Place(tempfile::tempdir().unwrap());
+    std::fs::copy(place.file(), copy.file()).unwrap();
+    let log = |place: &Place| place.file().with_extension("db-wal");
+    std::fs::copy(log(place), log(&copy)).unwrap();
+    let file = std::fs::File::options().write(true).open(log(&copy)).unwrap();
+    file.set_len(file.metadata().unwrap().len().saturating_sub(lost)).unwrap();
+    copy
+}
+
+/// How many agents, and how many events of theirs, a store opened on the copy has.
+async fn left(copy: &Place) -> (usize, usize) {
+    let store = copy.open().unwrap();
+    let query = EventQuery { project: P1, agent: None, before: None, limit: 100 };
+    let left = (store.scan_agents(AgentId(0), 100).await.unwrap().len(), store.events(query).await.unwrap().len());
+    create(&store, P1, "after", at(1)).await;
+    left
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_it_has_all_that_was_acknowledged() {
+    let mut copies = Vec::new();
+    commits(12, |place, n| copies.push((copy(place, 0), n))).await;
+    for (copy, n) in copies {
+        assert_eq!(left(&copy).await, (n, n));
+    }
+}
+
+#[tokio::test]
+async fn a_log_torn_at_its_end_loses_whole_commits_only() {
+    let mut copies = Vec::new();
+    commits(6, |place, n| {
+        if n == 6 {
+            copies.extend((0..12).map(|step| copy(place, 1 + step * 7777)));
+        }
+    })
+    .await;
+    let mut before = (6, 6);
+    for copy in copies {
+        let (agents, events) = left(&copy).await;
+        assert!(agents == events || agents == events + 1, "{agents} agents, {events} events");
+        assert!(agents <= before.0 && events <= before.1, "the more is torn off, the less is left");
+        before = (agents, events);
+    }
+    assert!(before.0 < 6, "something was torn off");
 }
 
 /// A file system of 1 MiB, gone with the value.
