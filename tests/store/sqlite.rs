@@ -139,25 +139,6 @@ async fn a_commit_that_fails_half_way_leaves_nothing() {
     assert_eq!((kept.len(), &kept[0]), (2, &good));
 }
 
-#[tokio::test]
-async fn an_encoded_state_stays_within_its_bound() {
-    let place = Place::new();
-    {
-        let store = place.open().unwrap();
-        let mut row = create(&store, P1, "bot", at(1)).await;
-        for seed in 0..300 {
-            row = changed(&row, |row| row.state = Draw::from(seed).state());
-            let id = row.id;
-            let copy = changed(&row, |row| row.id = AgentId(id.0 + 1 + seed as i64));
-            let copy = changed(&copy, |row| row.key = key(P1, &format!("bot {seed}")));
-            commit(&store, WriteSet { agents: vec![copy], ..WriteSet::default() }).await;
-        }
-    }
-    let db = rusqlite::Connection::open(place.file()).unwrap();
-    let longest: i64 = db.query_row("SELECT max(length(state)) FROM agent_state", [], |row| row.get(0)).unwrap();
-    assert!(longest > 1000 && longest <= STATE_BYTES_MAX as i64, "{longest} bytes");
-}
-
 /// Commits numbered rows one by one; after each, `look` sees the files as a power switch would leave them.
 async fn commits(n: usize, mut look: impl FnMut(&Place, usize)) {
     let place = Place::new();

@@ -73,6 +73,9 @@ impl Draw {
             deadline: self.time(),
             life: self.life(),
             work: self.work(),
+            loops: self.maybe(|d| Box::new(d.loops())),
+            spend: self.maybe(|d| Box::new(d.spend())),
+            flaps: (0..self.number() % FLAPS_MAX as u64).map(|_| self.time()).collect(),
             report: self.maybe(|d| Report {
                 source: d.one(&Source::ALL),
                 since: d.time(),
@@ -128,8 +131,46 @@ impl Draw {
             last_success: self.maybe(Self::time),
             failures_in_row: self.small(),
             successes_in_row: self.small(),
+            recent_successes: self.rolling(),
+            recent_failures: self.rolling(),
             iteration: self.maybe(|d| d.number() as i64),
             prompts: self.maybe(Self::number),
+        }
+    }
+
+    fn rolling(&mut self) -> Rolling {
+        let window = Window { buckets: 10, width: secs(60) };
+        let mut rolling = Rolling::default();
+        for _ in 0..self.number() % 5 {
+            let minute = self.number() % 30;
+            rolling.add(at(minute as i64 * 60), self.number(), window);
+        }
+        rolling
+    }
+
+    fn loops(&mut self) -> LoopMemory {
+        let repeat = |d: &mut Self| Repeat { digest: d.number(), count: d.small(), at: d.time() };
+        LoopMemory {
+            tool_calls: self.rolling(),
+            message: self.maybe(repeat),
+            call: self.maybe(repeat),
+            tool: self.maybe(repeat),
+            tokens: (0..self.number() % TOKEN_SAMPLES_MAX as u64).map(|_| self.small()).collect(),
+            spikes: self.small() as u8,
+            cycle_at: self.time(),
+            calm_since: self.maybe(Self::time),
+            calm_cycles: self.small() as u8,
+            signal: self.maybe(|d| d.one(&LoopSignal::ALL)),
+        }
+    }
+
+    fn spend(&mut self) -> Spend {
+        Spend {
+            hour: self.rolling(),
+            today: Money(self.number() as i64),
+            day_ends: self.time(),
+            hour_warned: self.yes(),
+            day_warned: self.yes(),
         }
     }
 
@@ -161,6 +202,7 @@ impl Draw {
             cost: self.maybe(|d| Money(d.number() as i64)),
             cost_spikes: self.number(),
             langfuse_errors: self.number(),
+            loops: std::array::from_fn(|_| self.small()),
             restarts: std::array::from_fn(|_| self.small()),
             entered: std::array::from_fn(|_| self.small()),
             heartbeat_latency: self.histogram(),

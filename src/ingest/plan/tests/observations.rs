@@ -129,7 +129,7 @@ async fn another_projects_agent_does_not_exist() {
     let theirs = story.observed(beat(0, P2, "theirs")).await.agent;
     let before = story.state(theirs).await;
     for agent in [theirs, AgentId(404)] {
-        let settings = PolicyPatch::default();
+        let settings = Box::default();
         let refused = Outcome::Changed(Err(Refusal::NoAgent));
         assert_eq!(story.one(work(Work::Settings { agent, settings })).await, refused);
         assert_eq!(story.one(work(Work::Pause { agent, paused: true })).await, refused);
