@@ -206,3 +206,7 @@ fn tell(error: &StoreError, size: usize) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "committer_tests.rs"]
+mod tests;

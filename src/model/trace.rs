@@ -57,6 +57,19 @@ pub struct TraceDelta {
     pub counted: BTreeMap<String, TraceTotals>,
 }
 
+impl TraceDelta {
+    /// All of `row`, whatever was known of it before.
+    pub fn whole(row: &TraceRow) -> Self {
+        Self {
+            service: row.service.clone(),
+            touched_at: row.touched_at,
+            anew: true,
+            added: row.spans.clone(),
+            counted: row.counted.clone(),
+        }
+    }
+}
+
 impl TraceRow {
     /// Takes in what one commit changed.
     pub fn absorb(&mut self, delta: TraceDelta) {

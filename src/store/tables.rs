@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
-    AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectId, Timestamp, TraceKey,
-    TraceRow,
+    AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectId, Timestamp, TraceDelta,
+    TraceKey, TraceRow,
 };
 
 /// How many ended commands stay in memory.
@@ -148,6 +148,13 @@ impl Tables {
     /// Commands of a project, newest first: their ids rise with time.
     pub fn project_commands(&self, project: ProjectId, limit: usize) -> Vec<Command> {
         self.commands.values().rev().filter(|c| c.project == project).take(limit).cloned().collect()
+    }
+
+    /// Those of `keys` that were touched at `since` or later, each as one delta that tells all of it.
+    pub fn whole_traces(&self, keys: &[TraceKey], since: Timestamp) -> Vec<(TraceKey, TraceDelta)> {
+        let rows = keys.iter().filter_map(|key| Some((*key, self.traces.get(key)?)));
+        let recent = rows.filter(|(_, row)| row.touched_at >= since);
+        recent.map(|(key, row)| (key, TraceDelta::whole(row))).collect()
     }
 
     /// Forgets traces untouched and keys seen before `before`.

@@ -17,6 +17,14 @@ impl Planner<'_> {
         self.look(&observation.agent)
     }
 
+    /// Answers observations that were handed in before, from the state as it is. An agent that does not exist was
+    /// refused then, so that what is told of it has not counted yet.
+    pub(super) fn observe_again(&mut self, observations: &[Observation]) -> Vec<Result<Seen, Refusal>> {
+        let known: Vec<bool> = observations.iter().map(|o| self.look(&o.agent).is_ok()).collect();
+        let answer = |(o, known): (&Observation, bool)| if known { self.look(&o.agent) } else { self.observe(o) };
+        observations.iter().zip(known).map(answer).collect()
+    }
+
     /// How the agent is, without changing anything.
     pub(super) fn look(&self, key: &AgentKey) -> Result<Seen, Refusal> {
         let row = self.agent_ids.get(key).and_then(|id| self.agents.get(id)).ok_or(Refusal::NoAgent)?;

@@ -159,9 +159,7 @@ impl<'a> Planner<'a> {
         let is_duplicate = dedup.is_some_and(|key| !self.first_time(key));
         match work {
             // A repeated heartbeat is answered like the first one, from the state as it is.
-            Work::Observe(observations) if is_duplicate => {
-                Outcome::Observed(observations.iter().map(|o| self.look(&o.agent)).collect())
-            }
+            Work::Observe(observations) if is_duplicate => Outcome::Observed(self.observe_again(&observations)),
             _ if is_duplicate => Outcome::Duplicate,
             Work::Observe(observations) => {
                 Outcome::Observed(observations.into_iter().map(|o| self.observe(&o)).collect())

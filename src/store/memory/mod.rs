@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::tables::{Tables, matches};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
-use crate::model::{AgentId, ApiKey, Command, CommandId, Event, EventId, Project, ProjectId, Timestamp};
+use crate::model::{AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectId, Timestamp};
 
 /// What goes wrong with a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub struct MemoryStore {
 struct Inner {
     tables: Tables,
     events: Vec<Event>,
+    last_event: i64,
     presence: PastPresence,
     faults: VecDeque<Option<Fault>>,
 }
@@ -68,12 +69,20 @@ impl Transaction for Open {
             return Err(StoreError::Unavailable("injected: failed before the commit".into()));
         }
         for event in std::mem::take(&mut writes.events) {
-            let id = EventId(inner.events.len() as i64 + 1);
+            inner.last_event += 1;
+            let id = EventId(inner.last_event);
             inner.events.push(Event { id, project: event.project, agent: event.agent, draft: event.draft });
         }
         if let Some(presence) = writes.presence.take() {
             inner.presence.alive_at = Some(presence.alive_at);
-            inner.presence.gaps.extend(presence.gaps);
+            for gap in presence.gaps {
+                // A gap told again, or grown, is still the one that began then.
+                let known = &mut inner.presence.gaps;
+                match known.binary_search_by_key(&gap.0, |(from, _)| *from) {
+                    Ok(same) => known[same] = gap,
+                    Err(place) => known.insert(place, gap),
+                }
+            }
         }
         inner.tables.apply(writes);
         match fault {
@@ -156,6 +165,9 @@ impl Store for MemoryStore {
         inner.tables.sweep(memory_before);
         let is_old = |e: &Event| events_before.iter().any(|(project, at)| e.project == *project && e.draft.at < *at);
         inner.events.retain(|e| !is_old(e));
+        // The newest gaps are enough: older ones lie before any deadline.
+        let too_many = inner.presence.gaps.len().saturating_sub(GAPS_MAX);
+        inner.presence.gaps.drain(..too_many);
         Ok(())
     }
 

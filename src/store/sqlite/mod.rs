@@ -5,6 +5,7 @@ mod rows;
 mod schema;
 mod writer;
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,11 +16,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::tables::{ENDED_COMMANDS_MAX, Tables};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
-use crate::model::{AgentId, ApiKey, Command, CommandId, Event, GAPS_MAX, Project, ProjectId, Timestamp};
+use crate::model::{AgentId, ApiKey, Command, CommandId, Event, GAPS_MAX, Project, ProjectId, Timestamp, TraceKey};
 use writer::Writer;
 
 /// How long another process may hold the database (to add a key, for example) before we give up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many traces are written again at once.
+const TRACES_PER_COPY: usize = 16;
 
 /// The SQLite store.
 pub struct SqliteStore {
@@ -28,6 +32,8 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     /// Held by the open transaction.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// Traces older than what is remembered of others: the block that holds all of it.
+    copies: Mutex<HashMap<TraceKey, i64>>,
     /// Held for as long as the store is open; the operating system lets go of it when the process ends.
     _lock: File,
 }
@@ -48,6 +54,7 @@ impl SqliteStore {
             writer: Arc::new(Writer::start(db)?),
             reader: Arc::new(Mutex::new(reader)),
             turn: Arc::default(),
+            copies: Mutex::default(),
             _lock: lock,
         })
     }
@@ -61,6 +68,27 @@ impl SqliteStore {
             .await
             .map_err(|e| StoreError::Unavailable(e.to_string()))?
             .map_err(|e| failed(&e))
+    }
+
+    /// Writes a trace again as one piece when a part of it lies in the blocks that are about to go while it is still
+    /// being added to. Without its first spans, what comes would be judged wrongly after a restart.
+    async fn copy_long_traces(&self, expiring: BTreeSet<TraceKey>, before: Timestamp) -> Result<(), StoreError> {
+        let expiring: Vec<TraceKey> = {
+            let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+            copies.retain(|_, block| *block >= before.0);
+            expiring.into_iter().filter(|key| !copies.contains_key(key)).collect()
+        };
+        for keys in expiring.chunks(TRACES_PER_COPY) {
+            let traces = self.tables().whole_traces(keys, before);
+            if traces.is_empty() {
+                continue;
+            }
+            let keys: Vec<TraceKey> = traces.iter().map(|(key, _)| *key).collect();
+            let block = self.writer.run(move |db| writer::write_block(db, &traces, &[])).await?;
+            let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+            copies.extend(keys.into_iter().map(|key| (key, block)));
+        }
+        Ok(())
     }
 
     fn tables(&self) -> std::sync::RwLockReadGuard<'_, Tables> {
@@ -155,7 +183,7 @@ fn failed(error: &rusqlite::Error) -> StoreError {
 struct Open {
     tables: Arc<RwLock<Tables>>,
     writer: Arc<Writer>,
-    _turn: tokio::sync::OwnedMutexGuard<()>,
+    turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 #[async_trait]
@@ -174,9 +202,14 @@ impl Transaction for Open {
                 |row: &Arc<AgentRow>| tables.agents.get(&row.id).is_none_or(|old| old.settings != row.settings);
             writes.agents.iter().map(is_cold).collect()
         };
-        let writes = self.writer.commit(writes, cold).await?;
-        self.tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes);
-        Ok(())
+        let Self { tables, writer, turn } = *self;
+        // On the writing thread: should the caller stop waiting, memory still follows what is on disk, and the next
+        // transaction begins only then.
+        let taken = move |writes| {
+            tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes);
+            drop(turn);
+        };
+        writer.commit(writes, cold, taken).await
     }
 }
 
@@ -186,7 +219,7 @@ impl Store for SqliteStore {
         let turn = self.turn.clone().lock_owned().await;
         let loaded = self.tables.write().unwrap_or_else(PoisonError::into_inner).load(&set);
         let (tables, writer) = (self.tables.clone(), self.writer.clone());
-        Ok((loaded, Box::new(Open { tables, writer, _turn: turn })))
+        Ok((loaded, Box::new(Open { tables, writer, turn })))
     }
 
     async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError> {
@@ -243,7 +276,9 @@ impl Store for SqliteStore {
         memory_before: Timestamp,
         events_before: &[(ProjectId, Timestamp)],
     ) -> Result<(), StoreError> {
+        let expiring = self.read(move |db| rows::read_traces_before(db, memory_before)).await?;
         let _turn = self.turn.clone().lock_owned().await;
+        self.copy_long_traces(expiring, memory_before).await?;
         let events_before = events_before.to_vec();
         self.writer
             .run(move |db| {

@@ -1,5 +1,6 @@
 //! How things look as rows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
@@ -20,6 +21,8 @@ const BLOCK_FORMAT: u8 = 1;
 
 /// What one commit adds to the memory of what has been counted.
 pub type Block = (Vec<(TraceKey, TraceDelta)>, Vec<(DedupKey, Timestamp)>);
+/// The same, not yet written.
+type BlockRef<'a> = (&'a [(TraceKey, TraceDelta)], &'a [(DedupKey, Timestamp)]);
 
 /// An encoded agent state.
 pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
@@ -27,7 +30,7 @@ pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
 }
 
 /// An encoded memory block.
-pub fn encode_block(block: &Block) -> rusqlite::Result<Vec<u8>> {
+pub fn encode_block(block: &BlockRef<'_>) -> rusqlite::Result<Vec<u8>> {
     encode(BLOCK_FORMAT, block)
 }
 
@@ -37,8 +40,9 @@ fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
     postcard::to_extend(value, bytes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
-fn decode<T: DeserializeOwned>(format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
-    let unreadable = |why: String| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why.into());
+fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
+    let unreadable =
+        |why: String| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, format!("{what} {id}: {why}").into());
     match bytes.split_first() {
         Some((found, rest)) if *found == format => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
         Some((found, _)) => Err(unreadable(format!("format {found} is unknown; this release reads format {format}"))),
@@ -60,17 +64,30 @@ pub fn read_agents(db: &Connection) -> rusqlite::Result<Vec<AgentRow>> {
             key: AgentKey { project: ProjectId(row.get(1)?), name: row.get::<_, String>(2)?.into() },
             created_at: Timestamp(row.get(3)?),
             settings: Arc::new(from_json(&settings)?),
-            state: decode(STATE_FORMAT, &state)?,
+            state: decode("state of agent", row.get(0)?, STATE_FORMAT, &state)?,
         })
     })?;
     rows.collect()
 }
 
-/// The memory blocks of `since` and later, oldest first.
+/// All memory blocks, oldest first.
 pub fn read_blocks(db: &Connection) -> rusqlite::Result<Vec<Block>> {
-    let mut statement = db.prepare("SELECT body FROM memory_blocks ORDER BY id")?;
-    let blocks = statement.query_map([], |row| decode(BLOCK_FORMAT, &row.get::<_, Vec<u8>>(0)?))?;
+    let mut statement = db.prepare("SELECT id, body FROM memory_blocks ORDER BY id")?;
+    let blocks =
+        statement.query_map([], |row| decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?))?;
     blocks.collect()
+}
+
+/// The traces of which a part lies in blocks before `before`.
+pub fn read_traces_before(db: &Connection, before: Timestamp) -> rusqlite::Result<BTreeSet<TraceKey>> {
+    let mut statement = db.prepare_cached("SELECT id, body FROM memory_blocks WHERE id < ?1")?;
+    let mut blocks = statement.query([before.0])?;
+    let mut found = BTreeSet::new();
+    while let Some(row) = blocks.next()? {
+        let (traces, _): Block = decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?)?;
+        found.extend(traces.into_iter().map(|(key, _)| key));
+    }
+    Ok(found)
 }
 
 /// All open commands and the newest ended ones, oldest first.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use super::{failed, rows};
+use crate::model::{DedupKey, Timestamp, TraceDelta, TraceKey};
 use crate::store::{StoreError, WriteSet};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -38,15 +39,21 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), broken: Arc::default() })
     }
 
-    /// Makes `writes` durable and hands them back. `cold[i]` tells that agent `i` is new or has new settings.
-    pub async fn commit(&self, writes: WriteSet, cold: Vec<bool>) -> Result<WriteSet, StoreError> {
+    /// Makes `writes` durable and hands them to `taken`, which happens even when the caller stops waiting. `cold[i]`
+    /// tells that agent `i` is new or has new settings.
+    pub async fn commit(
+        &self,
+        writes: WriteSet,
+        cold: Vec<bool>,
+        taken: impl FnOnce(WriteSet) + Send + 'static,
+    ) -> Result<(), StoreError> {
         let broken = self.broken.clone();
         self.send(move |db| {
             let result = write(db, &writes, &cold);
             if matches!(result, Err(StoreError::OutcomeUnknown(_))) {
                 broken.store(true, Ordering::SeqCst);
             }
-            result.map(|()| writes)
+            result.map(|()| taken(writes))
         })
         .await
     }
@@ -118,7 +125,7 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
         }
     }
     if !writes.traces.is_empty() || !writes.dedup.is_empty() {
-        write_block(db, writes)?;
+        write_block(db, &writes.traces, &writes.dedup)?;
     }
     for event in &writes.events {
         rows::write_event(db, event)?;
@@ -139,15 +146,20 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
     Ok(())
 }
 
-/// One block per commit, never a row per span. Its id is the newest time in it, or just above the last block's.
-fn write_block(db: &Connection, writes: &WriteSet) -> rusqlite::Result<()> {
-    let touched = writes.traces.iter().map(|(_, delta)| delta.touched_at);
-    let newest = touched.chain(writes.dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
-    let body = rows::encode_block(&(writes.traces.clone(), writes.dedup.clone()))?;
+/// One block per commit, never a row per span. Its id, which is given back, is the newest time in it, or just above the
+/// last block's.
+pub fn write_block(
+    db: &Connection,
+    traces: &[(TraceKey, TraceDelta)],
+    dedup: &[(DedupKey, Timestamp)],
+) -> rusqlite::Result<i64> {
+    let touched = traces.iter().map(|(_, delta)| delta.touched_at);
+    let newest = touched.chain(dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
+    let body = rows::encode_block(&(traces, dedup))?;
     db.prepare_cached(
         "INSERT INTO memory_blocks (id, body)
          VALUES (max(?1, coalesce((SELECT max(id) FROM memory_blocks), 0) + 1), ?2)",
     )?
-    .execute((newest.0, body))
-    .map(drop)
+    .execute((newest.0, body))?;
+    Ok(db.last_insert_rowid())
 }

@@ -1,0 +1,153 @@
+//! What must be remembered so that nothing counts twice: spans of open traces, and keys seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pulsegate::model::*;
+use pulsegate::store::*;
+
+use crate::fixture::*;
+
+fn span(n: u8) -> SpanFacts {
+    SpanFacts {
+        span: SpanId([n; 8]),
+        parent: (n > 1).then_some(SpanId([1; 8])),
+        class: if n == 1 { SpanClass::Agent } else { SpanClass::Llm },
+        agent: Some("bot".into()),
+        model: Some("model-1".into()),
+        response: Some(u64::MAX),
+        usage: Usage { input: Some(10), cost: Some(Money(5)), ..Usage::default() },
+        tool: Some(ToolKey { name: "search".into(), digest: None }),
+        start: at(0),
+        end: at(1),
+        failure: (n == 2).then(|| Failure { kind: "E".into(), message: "429".into() }),
+    }
+}
+
+/// What a commit at `secs` adds: these spans, after which so many runs have been counted.
+fn delta(secs: i64, spans: &[u8], runs: u64) -> TraceDelta {
+    let totals = TraceTotals { runs, models: [("model-1".to_owned(), (runs, 0))].into(), ..TraceTotals::default() };
+    TraceDelta {
+        service: "svc".into(),
+        touched_at: at(secs),
+        anew: false,
+        added: spans.iter().map(|n| span(*n)).collect(),
+        counted: BTreeMap::from([("bot".to_owned(), totals)]),
+    }
+}
+
+const fn trace(n: u8) -> TraceKey {
+    TraceKey { project: P1, trace: TraceId([n; 16]) }
+}
+
+async fn put(store: &dyn Store, key: TraceKey, delta: TraceDelta) {
+    commit(store, WriteSet { traces: vec![(key, delta)], ..WriteSet::default() }).await;
+}
+
+async fn get(store: &dyn Store, key: TraceKey) -> Option<Arc<TraceRow>> {
+    load(store, LoadSet { traces: vec![key], ..LoadSet::default() }).await.traces.remove(&key)
+}
+
+fn row(deltas: &[TraceDelta]) -> TraceRow {
+    let mut row = TraceRow::default();
+    deltas.iter().for_each(|d| row.absorb(d.clone()));
+    row
+}
+
+pub async fn a_trace_absorbs_what_each_commit_changed_and_survives_a_restart(fixture: Fixture) {
+    let store = fixture.open();
+    assert!(get(&*store, trace(1)).await.is_none());
+    let deltas = [delta(10, &[3, 2], 0), delta(20, &[4], 0), delta(30, &[1], 1)];
+    for delta in &deltas {
+        put(&*store, trace(1), delta.clone()).await;
+    }
+    let whole = row(&deltas);
+    assert_eq!(whole.spans.len(), 4);
+    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole));
+    let store = fixture.reopen(store);
+    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole));
+    put(&*store, trace(1), delta(40, &[5], 1)).await;
+    let store = fixture.reopen(store);
+    assert_eq!(get(&*store, trace(1)).await.unwrap().spans.len(), 5);
+}
+
+pub async fn a_trace_that_begins_anew_forgets_its_spans(fixture: Fixture) {
+    let store = fixture.open();
+    put(&*store, trace(1), delta(10, &[1, 2, 3], 1)).await;
+    let anew = TraceDelta { anew: true, ..delta(20, &[4], 0) };
+    put(&*store, trace(1), anew.clone()).await;
+    put(&*store, trace(1), delta(30, &[5], 0)).await;
+    let expected = row(&[anew, delta(30, &[5], 0)]);
+    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&expected));
+    let store = fixture.reopen(store);
+    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&expected));
+}
+
+pub async fn two_projects_may_send_the_same_trace(fixture: Fixture) {
+    let store = fixture.open();
+    let theirs = TraceKey { project: P2, ..trace(1) };
+    let writes = vec![(trace(1), delta(10, &[1], 1)), (theirs, delta(10, &[2, 3], 0))];
+    commit(&*store, WriteSet { traces: writes, ..WriteSet::default() }).await;
+    let store = fixture.reopen(store);
+    assert_eq!(get(&*store, trace(1)).await.unwrap().spans.len(), 1);
+    assert_eq!(get(&*store, theirs).await.unwrap().spans.len(), 2);
+}
+
+async fn seen(store: &dyn Store, contents: &[&str]) -> Vec<bool> {
+    let keys: Vec<DedupKey> = contents.iter().map(|c| dedup(c)).collect();
+    let seen = load(store, LoadSet { dedup: keys.clone(), ..LoadSet::default() }).await.seen;
+    keys.iter().map(|key| seen.contains(key)).collect()
+}
+
+pub async fn dedup_keys_survive_a_restart_and_are_forgotten_by_age(fixture: Fixture) {
+    let store = fixture.open();
+    for (secs, content) in [(10, "old"), (20, "edge"), (30, "new")] {
+        let dedup = vec![(dedup(content), at(secs))];
+        commit(&*store, WriteSet { dedup, ..WriteSet::default() }).await;
+    }
+    let all = ["old", "edge", "new", "never"];
+    assert_eq!(seen(&*store, &all).await, [true, true, true, false]);
+    let store = fixture.reopen(store);
+    assert_eq!(seen(&*store, &all).await, [true, true, true, false]);
+    store.sweep(at(20), &[]).await.unwrap();
+    assert_eq!(seen(&*store, &all).await, [false, true, true, false]);
+    let store = fixture.reopen(store);
+    assert_eq!(seen(&*store, &all).await, [false, true, true, false]);
+    store.sweep(at(31), &[]).await.unwrap();
+    let store = fixture.reopen(store);
+    assert_eq!(seen(&*store, &all).await, [false; 4]);
+}
+
+pub async fn untouched_traces_are_forgotten_by_age(fixture: Fixture) {
+    let store = fixture.open();
+    put(&*store, trace(1), delta(10, &[1], 1)).await;
+    put(&*store, trace(2), delta(20, &[1], 1)).await;
+    store.sweep(at(20), &[]).await.unwrap();
+    for _ in 0..2 {
+        assert!(get(&*store, trace(1)).await.is_none());
+        assert_eq!(get(&*store, trace(2)).await.as_deref(), Some(&row(&[delta(20, &[1], 1)])));
+    }
+    let store = fixture.reopen(store);
+    assert!(get(&*store, trace(1)).await.is_none());
+    assert_eq!(get(&*store, trace(2)).await.as_deref(), Some(&row(&[delta(20, &[1], 1)])));
+}
+
+pub async fn a_long_trace_keeps_its_first_spans_while_it_is_touched(fixture: Fixture) {
+    let store = fixture.open();
+    let deltas: Vec<TraceDelta> = (1..=5).map(|n| delta(i64::from(n) * 10, &[n], n.into())).collect();
+    for (n, delta) in (1..).zip(&deltas) {
+        put(&*store, trace(1), delta.clone()).await;
+        put(&*store, trace(100 + n), delta.clone()).await;
+        // Whatever is older than 15 s goes.
+        store.sweep(delta.touched_at.minus(secs(15)), &[]).await.unwrap();
+    }
+    let whole = row(&deltas);
+    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole), "its spans still place what comes");
+    let store = fixture.reopen(store);
+    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole));
+    assert!(get(&*store, trace(103)).await.is_none(), "others went");
+    assert!(get(&*store, trace(104)).await.is_some());
+    store.sweep(at(51), &[]).await.unwrap();
+    let store = fixture.reopen(store);
+    assert!(get(&*store, trace(1)).await.is_none(), "untouched, it goes like any other");
+}
