@@ -52,7 +52,7 @@ pub fn fold(row: &mut TraceRow, incoming: TraceSpans, now: Timestamp) -> Option<
     for (agent, total) in totals {
         let mut activity = count(counted.entry(agent.clone()).or_default(), &total);
         tree.describe(&agent, first_new, now, &mut activity);
-        if activity != Activity::default() {
+        if activity != Activity::default() && !(agent == service && tree.is_only_a_frame(&agent, &activity)) {
             activities.insert(agent, activity);
         }
     }
@@ -186,6 +186,14 @@ impl<'a> Tree<'a> {
         if let Some(run) = runs.min_by_key(|s| (s.start, std::cmp::Reverse(s.end))) {
             totals.entry(run.agent.clone().unwrap_or_default()).or_default().usage.add(&run.usage);
         }
+    }
+
+    /// Whether `service` has only spans round the agents of the trace (workflow, steps) and nothing of its own to tell:
+    /// then it is no agent, only where the agents live.
+    fn is_only_a_frame(&self, service: &str, activity: &Activity) -> bool {
+        let mut agents = self.spans.iter().filter(|s| s.class == SpanClass::Agent).peekable();
+        let life = Activity { newest_end: activity.newest_end, ..Activity::default() };
+        *activity == life && agents.peek().is_some() && agents.all(|s| s.agent.as_deref() != Some(service))
     }
 
     /// Adds what only the new spans tell: how fresh they are, which runs ended, what failed.

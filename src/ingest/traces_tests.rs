@@ -128,6 +128,20 @@ fn sub_agents_have_their_own_runs_and_the_same_name_nested_is_one_run() {
 }
 
 #[test]
+fn a_workflow_round_named_agents_makes_no_agent_of_the_service() {
+    let workflow = span(1, 0, SpanClass::Workflow);
+    let spans = vec![workflow.clone(), agent(2, 1, "triage"), agent(3, 1, "orders"), llm(4, 2, 1), llm(5, 3, 2)];
+    assert_eq!(feed(std::slice::from_ref(&spans)).keys().collect::<Vec<_>>(), ["orders", "triage"]);
+    let late = vec![spans[1..].to_vec(), vec![workflow.clone(), span(6, 1, SpanClass::Step)]];
+    assert_eq!(feed(&late).keys().collect::<Vec<_>>(), ["orders", "triage"], "the workflow comes last");
+
+    // What the service does itself is still told: a workflow without agents, or one that fails on its own.
+    assert_eq!(feed(&[vec![workflow.clone()]])["svc"].successes, 1);
+    let fails = [vec![failed(workflow, "no agent took it"), agent(2, 1, "triage"), agent(3, 1, "orders")]];
+    assert_eq!(feed(&fails)["svc"].error.as_ref().unwrap().message, "no agent took it");
+}
+
+#[test]
 fn one_failure_on_four_spans_is_one_incident_told_by_the_deepest() {
     let sums = feed(&[vec![
         failed(agent(1, 0, "bot"), "run failed"),
