@@ -63,10 +63,10 @@ fn micros(span: Duration) -> i64 {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, with microseconds only when they are not zero.
+    /// RFC 3339 in UTC, always with milliseconds, so that texts sort as times do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(at) => write!(f, "{at}"),
+            Ok(at) => write!(f, "{at:.3}"),
             Err(_) => write!(f, "@{}us", self.0),
         }
     }
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn prints_rfc3339() {
-        assert_eq!(Timestamp::from_secs(1_795_318_398).to_string(), "2026-11-22T03:33:18Z");
-        assert_eq!(Timestamp(1_795_318_398_500_000).to_string(), "2026-11-22T03:33:18.5Z");
+        assert_eq!(Timestamp::from_secs(1_795_318_398).to_string(), "2026-11-22T03:33:18.000Z");
+        assert_eq!(Timestamp(1_795_318_398_500_000).to_string(), "2026-11-22T03:33:18.500Z");
     }
 
     #[test]
