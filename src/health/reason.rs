@@ -8,6 +8,7 @@ use crate::model::{AgentState, Condition, Policy, Source, Status, Timestamp, hum
 /// What was expected, what was seen, since when, and the likely cause. Empty while all is well.
 pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     match state.status {
+        Status::Unknown if state.life.gone_since.is_some() => gone(state),
         Status::Unknown => "nothing heard from this agent yet".into(),
         Status::Starting | Status::Healthy | Status::Looping | Status::OverBudget | Status::Maintenance => {
             String::new()
@@ -29,7 +30,13 @@ pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
 }
 
 fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
-    let Some(alive) = state.life.alive() else { return "nothing heard".into() };
+    let Some(alive) = state.life.alive() else {
+        return if state.life.gone_since.is_some() {
+            gone(state)
+        } else {
+            "nothing heard since it was restarted".into()
+        };
+    };
     let expected = human(conditions::interval(state, policy));
     let silent = human(now.since(alive));
     let cause = if state.life.gone_since.is_some() {
@@ -56,7 +63,7 @@ fn stalled(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
 fn degraded(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     let mut parts = Vec::new();
     if state.life.gone_since.is_some() {
-        parts.push(format!("the runner says it does not run{}", last_error(state)));
+        parts.push(gone(state));
     }
     if state.conditions.get(Condition::Late).is_some()
         && let Some(alive) = state.life.alive()
@@ -80,6 +87,11 @@ fn degraded(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
         parts.push(format!("{who}: {}", report.message));
     }
     parts.join("; ")
+}
+
+fn gone(state: &AgentState) -> String {
+    let never = if state.life.alive().is_none() { " and has never seen it run" } else { "" };
+    format!("the runner says it does not run{never}{}", last_error(state))
 }
 
 fn last_error(state: &AgentState) -> String {
