@@ -1,7 +1,7 @@
 //! Agents: list, read, change, pause, restart, and a health URL for each.
 
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{Api, view};
 use crate::health::Moment;
-use crate::http::{ApiError, FieldError, body};
+use crate::http::{ApiError, FieldError, Path, Query, body};
 use crate::ingest::intake::{Outcome, Refusal};
 use crate::ingest::{Intake, Work};
 use crate::model::{AgentId, Caller, PolicyPatch, Scope, Status};

@@ -1,14 +1,14 @@
 //! What happened: events of a project or of one agent, and the project's commands.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Api, agents};
-use crate::http::ApiError;
+use crate::http::{ApiError, Path, Query};
 use crate::model::{AgentId, Command, Event, EventId, Scope, Timestamp};
 use crate::store::EventQuery;
 

@@ -5,14 +5,14 @@
 use std::net::SocketAddr;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Control;
-use crate::http::{ApiError, FieldError, body};
+use crate::http::{ApiError, FieldError, Path, body};
 use crate::ingest::intake::{Outcome, Refusal, Verdict};
 use crate::ingest::{Intake, Work};
 use crate::model::{CommandId, Scope};

@@ -42,6 +42,10 @@ pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy,
     // Time never runs backwards for an agent, whatever the wall clock does.
     let moment = Moment { now: moment.now.max(state.updated_at), ..*moment };
     let now = moment.now;
+    if state.updated_at == Timestamp::default() {
+        // The first that is ever heard: what is not known yet is not known since now.
+        state.status_since = now;
+    }
     state.updated_at = now;
     let mut effects = Effects::default();
     let source = observation.source;

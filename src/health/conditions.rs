@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Moment, budget, flapping, loops};
-use crate::model::{AgentState, Condition, Level, Policy, Progress, Rolling, Timestamp, Window};
+use crate::model::{AgentState, Condition, Level, Policy, Progress, Rolling, Source, Timestamp, Window};
 
 /// After the gateway starts, agents restored from the store get at least this long to be heard again.
 pub const RESTORE_GRACE_MIN: Duration = Duration::from_secs(120);
@@ -23,7 +23,7 @@ pub fn interval(state: &AgentState, policy: &Policy) -> Duration {
     if let Some(ms) = state.life.declared_interval_ms {
         return Duration::from_millis(ms.into()).clamp(Duration::from_secs(5), Duration::from_secs(86_400));
     }
-    let only_supervised = state.life.own.is_none() && state.life.supervisor.is_some();
+    let only_supervised = state.life.own.is_none() && state.life.sources().any(|s| s == Source::Supervisor);
     if only_supervised { policy.supervisor_interval } else { policy.interval }
 }
 
@@ -74,9 +74,13 @@ fn silence(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Time
     if late.is_some() { down_at } else { late_at }
 }
 
-/// From when silence counts: the newest sign of life, or when watching began anew.
+/// From when silence counts: the newest sign of life, or when watching began anew. Of an agent that a runner never saw
+/// alive: since the runner says so, or since it was restarted.
 fn silence_base(state: &AgentState) -> Option<Timestamp> {
-    state.life.alive().map(|alive| state.life.watched_since.map_or(alive, |w| w.max(alive)))
+    let life = &state.life;
+    let restarted = life.watched_since.filter(|_| state.restarts.awaits_signal);
+    let heard = life.alive().or(life.gone_since).or(restarted)?;
+    Some(life.watched_since.map_or(heard, |w| w.max(heard)))
 }
 
 fn silent_until(

@@ -21,6 +21,7 @@ pub struct Finding {
 pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     let text = |condition| finding(condition, state, policy, now).text;
     match state.status {
+        Status::Unknown if state.life.gone_since.is_some() => gone(state),
         Status::Unknown => "nothing heard from this agent yet".into(),
         Status::Starting | Status::Healthy | Status::Maintenance => String::new(),
         Status::Paused => "paused by an operator".into(),
@@ -109,7 +110,11 @@ fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
         (None, None) => "not watched",
     });
     let Some(alive) = state.life.alive() else {
-        return Finding { text: "nothing heard".into(), fields };
+        let text = match state.life.gone_since {
+            Some(_) => gone(state),
+            None => "nothing heard since it was restarted".into(),
+        };
+        return Finding { text, fields };
     };
     let cause = if state.life.gone_since.is_some() {
         "the runner says it does not run"
@@ -164,8 +169,7 @@ fn erroring(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
 fn degraded(state: &AgentState) -> Finding {
     let mut parts = Vec::new();
     if state.life.gone_since.is_some() {
-        let said = state.last_error.as_ref().map_or_else(String::new, |e| format!(": {}", e.message));
-        parts.push(format!("the runner says it does not run{said}"));
+        parts.push(gone(state));
     }
     if let Some(report) = &state.report {
         let who = match report.source {
@@ -184,4 +188,10 @@ fn degraded(state: &AgentState) -> Finding {
             })),
         }),
     }
+}
+
+fn gone(state: &AgentState) -> String {
+    let never = if state.life.alive().is_none() { " and has never seen it run" } else { "" };
+    let said = state.last_error.as_ref().map_or_else(String::new, |e| format!(": {}", e.message));
+    format!("the runner says it does not run{never}{said}")
 }

@@ -3,6 +3,8 @@
 pub mod auth;
 pub mod body;
 mod error;
+mod extract;
 pub mod serve;
 
 pub use error::{ApiError, FieldError};
+pub use extract::{Path, Query};

@@ -15,8 +15,11 @@ use tokio::sync::watch;
 use tower::Service;
 use tracing::{debug, warn};
 
-/// A connection must send its request headers within this time.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection must send its request headers within this time, counted from the answer before: hyper has one timer for
+/// slow headers and for idle connections. So it must be well above the 10 s at which the published runner asks for
+/// commands over one connection: cut at 10 s, each of its requests raced with the close, and its connection, the only
+/// hint at who it is, changed every time.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// Receive window of an HTTP/2 stream: large enough that a batch of spans arrives without a round trip.
 const H2_STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// Receive window of an HTTP/2 connection.

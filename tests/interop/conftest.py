@@ -25,7 +25,7 @@ def wait_for(what, seconds=20.0, every=0.05, why="condition"):
         got = what()
         if got:
             return got
-        assert time.monotonic() < end, f"not within {seconds} s: {why}"
+        assert time.monotonic() < end, f"not within {seconds} s: {why() if callable(why) else why}"
         time.sleep(every)
 
 
@@ -47,21 +47,30 @@ class Gateway:
         }
         self.process = None
 
+    @property
+    def log_file(self):
+        return self.directory / "gateway.log"
+
+    @property
+    def log_text(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
     def start(self):
         addresses = self.data / "listeners.json"
         addresses.unlink(missing_ok=True)
-        self.log = open(self.directory / "gateway.log", "ab")
-        self.process = subprocess.Popen(
-            [BINARY, "serve", "--config", self.config, "--data-dir", self.data],
-            env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-        )
-        wait_for(lambda: addresses.exists() or self.process.poll() is not None, why="gateway listens")
-        assert self.process.poll() is None, (self.directory / "gateway.log").read_text()
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(
+                [BINARY, "serve", "--config", self.config, "--data-dir", self.data],
+                env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )
+        wait_for(lambda: addresses.exists() or self.process.poll() is not None, why="gateway listens", every=0.01)
+        assert self.process.poll() is None, self.log_text
         self.at = json.loads(addresses.read_text())
         self.url = f"http://{self.at['http']}"
         return self
 
     def kill(self):
+        """Ends it the hard way, as a crash of the machine's kind would."""
         self.process.kill()
         self.process.wait()
 
@@ -69,15 +78,28 @@ class Gateway:
         """Ends it the orderly way; it must say 0 within 10 s."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(timeout=12) == 0
-        self.log.close()
+            try:
+                code = self.process.wait(timeout=12)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            assert code == 0, (code, self.log_text)
+
+    def run(self, *args, **more):
+        """Runs a subcommand on the same configuration and data directory; gives the finished process."""
+        command = [BINARY, *args, "--config", self.config, "--data-dir", self.data]
+        return subprocess.run(command, **{"env": self.env, "capture_output": True, "text": True, "timeout": 30, **more})
 
     def cli(self, *args):
-        """Runs a subcommand on the same data directory."""
-        command = [BINARY, *args, "--config", self.config, "--data-dir", self.data]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=30)
+        """Runs a subcommand that must succeed; gives what it prints."""
+        done = self.run(*args)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def rss(self):
+        """The memory the process uses now, in bytes."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
 
     def request(self, method, path, body=None, key=KEY, headers=None, raw=None, timeout=10):
         """One request; gives (status, headers, parsed body or text)."""
@@ -109,11 +131,16 @@ class Gateway:
     def agent(self, name):
         return self.agents().get(name)
 
+    def events(self, name=None):
+        """What happened, newest first: in the project, or to one agent."""
+        path = f"/api/v1/agents/{self.agent(name)['agent_id']}/events" if name else "/api/v1/events"
+        return self.get(f"{path}?limit=1000")["events"]
+
     def wait_for_agent(self, name, test=lambda row: True, seconds=20.0):
         def look():
             row = self.agent(name)
             return row if row and test(row) else None
-        return wait_for(look, seconds, why=f"agent {name}: {self.agent(name)}")
+        return wait_for(look, seconds, why=lambda: f"agent {name}: {self.agent(name)}")
 
     def metrics(self):
         """Samples of /metrics as {series text: value}."""
@@ -142,8 +169,15 @@ def gateway_factory(tmp_path):
         return gateway.start() if start else gateway
 
     yield make
+    problems = []
     for gateway in made:
-        gateway.stop() if gateway.process else None
+        try:
+            gateway.stop()
+        except (AssertionError, subprocess.TimeoutExpired) as problem:
+            problems.append(problem)
+        if "panicked" in gateway.log_text:
+            problems.append(gateway.log_text)
+    assert not problems, problems
 
 
 @pytest.fixture
@@ -162,9 +196,9 @@ def free_port():
     return find
 
 
-def program(name, remedy):
+def program(name, remedy="run tests/run, which installs it"):
     """The path of a program, or a counted skip that says how to get it."""
-    path = shutil.which(name)
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if not path:
         pytest.skip(f"{name} is not installed: {remedy}")
     return path

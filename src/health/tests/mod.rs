@@ -276,6 +276,26 @@ fn a_runner_that_sees_no_process_degrades_at_once_and_downs_at_its_deadline() {
 }
 
 #[test]
+fn an_agent_that_a_runner_never_saw_alive_is_down_at_its_deadline_and_may_be_restarted() {
+    let mut s = story();
+    s.policy.auto_restart = true;
+    s.at(0, supervised(false)).at(30, supervised(false));
+    assert_eq!((s.state.status, s.state.status_since), (Status::Unknown, at(0)));
+    assert!(reason(&s.state, &s.policy, at(30)).contains("has never seen it run"));
+    s.until(99).expect(&[]);
+    s.until(500).expect(&[(100, Down)]);
+    assert_eq!(s.state.status_since, at(0));
+    assert!(reason(&s.state, &s.policy, at(500)).starts_with("the runner says it does not run"));
+    let asked: Vec<_> = s.wishes.iter().map(|(t, _)| *t).collect();
+    assert_eq!(asked, [100]);
+    let id = CommandId(Uuid::nil());
+    for change in [CommandChange::Queued { automatic: true }, CommandChange::Started, CommandChange::Succeeded] {
+        s.at(510, Body::Command(CommandUpdate { id, change }));
+    }
+    s.until(900).expect(&[(100, Down), (510, Restarting), (610, Down)]);
+}
+
+#[test]
 fn a_langfuse_error_asks_for_a_restart_only_where_policy_allows_it() {
     let problem =
         || Body::Problem(Problem { message: "timeout".into(), failure: true, event: "langfuse_error", restart: true });

@@ -118,9 +118,10 @@ impl Planner<'_> {
         let now = self.context.now;
         if command.lease_until.unwrap_or(command.not_after) <= now {
             let mut command = command.clone();
-            command.result = Some(match command.state {
-                CommandState::Leased => "a runner took the command and never told the result".into(),
-                _ => "no runner took the command in time".into(),
+            command.result = Some(match (command.state, command.result.take()) {
+                (CommandState::Leased, _) => "a runner took the command and never told the result".into(),
+                (_, None) => "no runner took the command in time".into(),
+                (_, Some(said)) => format!("no runner carried out the command in time; the last one said: {said}"),
             });
             self.end(command, CommandState::Expired, now);
         }
