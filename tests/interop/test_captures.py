@@ -134,8 +134,16 @@ def test_the_captures_are_replayed_as_they_were():
     assert other == ["crash-ok", "/run/p.pid"]
 
 
+# A day of beats is sent within a second here, which would rightly look like a loop.
+CALM = """
+health:
+  loops: {tool_calls_per_minute: 10000, identical_messages: 1000, token_spike: 1000}
+"""
+
+
 @pytest.mark.parametrize("replay", [one_by_one, with_fields_of_a_later_version, in_batches])
-def test_every_captured_beat_is_taken_and_counted(gateway, replay):
+def test_every_captured_beat_is_taken_and_counted(gateway_factory, replay):
+    gateway = gateway_factory(CALM)
     replay(gateway)
 
     agents = gateway.agents()
@@ -165,6 +173,17 @@ def test_every_captured_beat_is_taken_and_counted(gateway, replay):
     assert types["basic-ok"] == "langchain"
     assert restarts["corp.agent"] == ("launchd", "com.me.corp.agent")
     assert agents["crash-ok"]["last_error"]["message"] == "CRASH: ValueError: boom"
+
+
+def test_only_a_certain_loop_or_an_exceeded_budget_is_told_by_the_word_that_stops_a_client(gateway):
+    assert "warning" not in gateway.beat("loops", tool_calls=10)
+    looping = gateway.beat("loops", tool_calls=1)
+    assert (looping["warning"], looping["status"], looping["state"]) == ("loop_detected", "degraded", "looping")
+    assert looping["reason"] == "tool_call_rate: 11/min > 10/min"
+    spendy = gateway.beat("spends", cost_usd=20.5)
+    assert (spendy["warning"], spendy["state"]) == ("cost_exceeded", "over_budget")
+    for fields in ({"status": "error"}, {"status": "warning"}, {"status": "shutdown"}, {}):
+        assert "warning" not in gateway.beat("other", **fields)
 
 
 def test_results_of_commands_that_were_handed_out_are_taken(gateway_factory):
