@@ -1,0 +1,223 @@
+"""The command line as a person or a script meets it: exit codes, what is printed, and what files are left."""
+
+import json
+import os
+import re
+import shlex
+import socket
+import stat
+import subprocess
+import time
+
+from conftest import BINARY, KEY, ROOT, wait_for
+
+# A running gateway looks for changed keys twice a second.
+KEYS_KNOWN_WITHIN_SECONDS = 1.0
+# How late a process may be scheduled on a busy machine.
+SLACK_SECONDS = 0.5
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def opens(gateway, key):
+    return gateway.request("GET", "/api/v1/status", key=key)[0] == 200
+
+
+def test_the_first_start_prints_a_key_once_and_a_line_that_works(gateway_factory):
+    gateway = gateway_factory(env={"PULSEGATE_API_KEY": ""})
+    printed = gateway.log_text
+    keys = set(re.findall(r"cv_[0-9a-f]{8}_\w{32,}", printed))
+    assert len(keys) == 1, printed
+    key = keys.pop()
+    assert (gateway.data / "api-key").read_text() == key + "\n"
+    assert mode(gateway.data / "api-key") == 0o600 and mode(gateway.data) == 0o700
+
+    # The line is pasted as it is; a shell's words are curl's arguments.
+    line = re.search(r"curl -X POST .*?}'", printed, re.DOTALL).group().replace("\\\n", " ")
+    words = shlex.split(line)
+    assert words[:3] == ["curl", "-X", "POST"] and words[3] == f"{gateway.url}/api/v1/heartbeat", words
+    headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
+    status, _, answer = gateway.request("POST", "/api/v1/heartbeat", key=None, headers=headers,
+                                        raw=words[words.index("-d") + 1].encode())
+    assert status == 200 and answer["received"] is True, answer
+    assert opens(gateway, key)
+    # It may send, read and run commands, but not ask for restarts nor change settings.
+    agent = answer["agent_id"]
+    assert gateway.request("POST", f"/api/v1/agents/{agent}/restart", key=key)[0] == 403
+    assert gateway.request("POST", f"/api/v1/agents/{agent}/pause", key=key)[0] == 403
+
+    gateway.stop()
+    gateway.start()
+    assert gateway.log_text.count(key) == printed.count(key), "it is shown only once"
+    assert opens(gateway, key), "and still good"
+
+
+def test_a_chosen_first_key_is_used_and_not_printed(gateway_factory):
+    gateway = gateway_factory(env={"PULSEGATE_API_KEY": "cv_chosen_by_hand"})
+    assert opens(gateway, "cv_chosen_by_hand") and not opens(gateway, KEY)
+    assert "cv_chosen_by_hand" not in gateway.log_text and not (gateway.data / "api-key").exists()
+
+
+def test_keys_change_while_the_gateway_runs(gateway):
+    made = gateway.run("keys", "create", "--scopes", "read,ingest", "--label", "for the test", "--project", "second")
+    assert made.returncode == 0 and made.stderr == "", made
+    key = made.stdout.strip()
+    assert re.fullmatch(r"cv_[0-9a-f]{8}_\w{32,}", key), "it prints the key and nothing else, for scripts"
+    began = time.monotonic()
+    wait_for(lambda: opens(gateway, key), every=0.02, why="the new key is known")
+    assert time.monotonic() - began < KEYS_KNOWN_WITHIN_SECONDS + SLACK_SECONDS
+
+    listed = gateway.cli("keys", "list")
+    line = next(line for line in listed.splitlines() if "for the test" in line)
+    key_id = key.split("_")[1]
+    assert line.split()[0] == key_id and "second" in line and "active" in line, line
+    assert key not in listed and key.split("_")[2] not in listed, "secrets are never listed"
+
+    assert gateway.cli("keys", "revoke", key_id) == f"revoked {key_id}"
+    began = time.monotonic()
+    wait_for(lambda: not opens(gateway, key), every=0.02, why="the key no longer opens anything")
+    assert time.monotonic() - began < KEYS_KNOWN_WITHIN_SECONDS + SLACK_SECONDS
+    assert "revoked" in next(line for line in gateway.cli("keys", "list").splitlines() if key_id in line)
+    assert opens(gateway, KEY), "the others stay"
+
+    gateway.stop()
+    gateway.start()
+    assert not opens(gateway, key) and opens(gateway, KEY)
+
+
+def test_mistakes_with_keys_are_told(gateway):
+    for arguments, word in [(["create", "--scopes", "read,everything"], "everything"), (["revoke", "nope"], "nope")]:
+        done = gateway.run("keys", *arguments)
+        assert done.returncode == 1 and word in done.stderr, done
+    assert "ingest, read, runner, command, approve, admin" in gateway.run("keys", "create", "--scopes", "all").stderr
+
+
+def test_a_chosen_key_that_was_revoked_stays_revoked(gateway):
+    key_id = next(line.split()[0] for line in gateway.cli("keys", "list").splitlines() if "PULSEGATE_API_KEY" in line)
+    gateway.cli("keys", "revoke", key_id)
+    gateway.stop()
+    gateway.start()
+    assert not opens(gateway, KEY)
+    assert "it stays revoked" in gateway.log_text
+
+
+MISTAKES = """\
+receivers:
+  http:
+    endpoint: 4319
+health:
+  intervall: 60s
+  down_after: 0
+telemetry: {log: {level: loud}}
+"""
+
+
+def test_mistakes_in_a_configuration_are_told_with_file_and_line(gateway_factory):
+    gateway = gateway_factory(MISTAKES, start=False)
+    del gateway.env["PULSEGATE_RECEIVERS__HTTP__ENDPOINT"]
+    for arguments in (["config", "check"], ["config", "show"], ["serve"], ["keys", "list"]):
+        done = gateway.run(*arguments)
+        assert done.returncode == 3, (arguments, done)
+        for line, word in [(3, "endpoint"), (5, "did you mean `interval`"), (6, "down_after"), (7, "`loud`")]:
+            told = [text for text in done.stderr.splitlines() if f"{gateway.config}:{line}:" in text]
+            assert len(told) == 1 and word in told[0], (arguments, line, done.stderr)
+    assert not (gateway.data / "pulsegate.db").exists(), "nothing was started"
+
+
+def test_a_configuration_that_is_missing_is_a_mistake(gateway_factory):
+    gateway = gateway_factory(start=False)
+    gateway.config.unlink()
+    done = gateway.run("config", "check")
+    assert done.returncode == 3 and str(gateway.config) in done.stderr, done
+
+
+def test_the_environment_wins_over_the_file(gateway_factory):
+    config = "health: {interval: 30s, failures: 5}\n"
+    gateway = gateway_factory(config, env={"PULSEGATE_HEALTH__INTERVAL": "7s", "PULSEGATE_PROJECTS__DEFAULT__MAX_AGENTS": "1"})
+    shown = gateway.cli("config", "show")
+    assert "interval: 7s" in shown and "failures: 5" in shown, shown
+    assert gateway.cli("config", "check").endswith("the configuration is valid")
+    gateway.beat("one")
+    assert gateway.agent("one")["interval_seconds"] == 7
+    status, _, body = gateway.request("POST", "/api/v1/heartbeat", {"agent": "two"})
+    assert status == 402 and "detail" in body, body
+    done = gateway.run("config", "check", env={**gateway.env, "PULSEGATE_HEALTH__INTERVALL": "7s"})
+    assert done.returncode == 3 and "PULSEGATE_HEALTH__INTERVALL" in done.stderr, done
+
+
+def test_what_config_show_prints_can_be_loaded_once_the_secrets_are_put_in(gateway_factory):
+    secret = "lf-whsec_do_not_show"
+    config = "receivers: {langfuse: {signing_secrets: ['${env:SECRET}']}}\nhealth: {interval: 45s}\n"
+    gateway = gateway_factory(config, env={"SECRET": secret}, start=False)
+    shown = gateway.cli("config", "show")
+    assert secret not in shown and "***" in shown
+    as_it_is = gateway_factory(shown, start=False).run("config", "check")
+    assert as_it_is.returncode == 3 and "not a signing secret" in as_it_is.stderr, "hidden is not forgotten"
+    again = gateway_factory(shown.replace("***", secret), start=False)
+    assert again.cli("config", "show") == shown
+
+
+def test_the_schema_is_the_one_in_the_repository(gateway_factory):
+    printed = json.loads(gateway_factory(start=False).cli("config", "schema"))
+    assert printed == json.loads((ROOT / "config" / "pulsegate.schema.json").read_text())
+    assert printed["additionalProperties"] is False
+
+
+def test_usage(gateway_factory):
+    gateway = gateway_factory(start=False)
+    version = subprocess.run([BINARY, "--version"], capture_output=True, text=True, timeout=20)
+    assert version.returncode == 0 and re.fullmatch(r"pulsegate \d+\.\d+\.\d+\n", version.stdout), version
+    usage = subprocess.run([BINARY, "--help"], capture_output=True, text=True, timeout=20)
+    assert usage.returncode == 0 and "Exit codes: 0 success" in usage.stdout, usage
+    for arguments in (["sevre"], ["--confg", "x"], ["keys"], ["keys", "revoke"], ["config", "lint"]):
+        done = gateway.run(*arguments)
+        assert done.returncode == 2 and "Usage" in done.stderr, (arguments, done)
+
+
+def test_an_address_in_use_is_told_with_its_key(gateway_factory):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for variable, key in [("HTTP__ENDPOINT", "receivers.http.endpoint"),
+                              ("OTLP__GRPC__ENDPOINT", "receivers.otlp.grpc.endpoint"),
+                              ("OTLP__HTTP__ENDPOINT", "receivers.otlp.http.endpoint")]:
+            gateway = gateway_factory(env={f"PULSEGATE_RECEIVERS__{variable}": f"127.0.0.1:{port}"}, start=False)
+            done = gateway.run("serve")
+            assert done.returncode == 5 and f"127.0.0.1:{port} ({key})" in done.stderr, done
+            assert not (gateway.data / "listeners.json").exists()
+
+
+def test_a_data_directory_that_cannot_be_used_is_told(gateway_factory, tmp_path):
+    file = tmp_path / "a file"
+    file.write_text("")
+    gateway = gateway_factory(start=False)
+    done = subprocess.run([BINARY, "serve", "--data-dir", file / "data"], env=gateway.env, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 4 and str(file) in done.stderr, done
+
+
+def test_listeners_json_tells_where_everything_listens(gateway):
+    assert sorted(gateway.at) == ["http", "otlp_grpc", "otlp_http"]
+    for name, address in gateway.at.items():
+        host, port = address.rsplit(":", 1)
+        assert host == "127.0.0.1" and int(port) > 0, (name, address)
+        socket.create_connection((host, int(port)), timeout=5).close()
+    assert len(set(gateway.at.values())) == 3
+
+
+def test_logs_for_machines_are_json(gateway_factory):
+    gateway = gateway_factory("telemetry: {log: {format: json}}\n")
+    gateway.stop()
+    lines = [json.loads(line) for line in gateway.log_text.splitlines()]
+    assert any("listening" in json.dumps(line) for line in lines) and any("stopped" in json.dumps(line) for line in lines)
+
+
+def test_an_interrupt_ends_it_like_sigterm(gateway_factory):
+    gateway = gateway_factory()
+    gateway.beat("a")
+    gateway.process.send_signal(2)
+    assert gateway.process.wait(timeout=12) == 0
+    gateway.start()
+    assert gateway.agent("a")["totals"]["heartbeats"] == 1
