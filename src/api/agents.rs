@@ -14,7 +14,7 @@ use crate::health::Moment;
 use crate::http::{ApiError, FieldError, Path, Query, body};
 use crate::ingest::intake::{Outcome, Refusal};
 use crate::ingest::{Intake, Work};
-use crate::model::{AgentId, Caller, PolicyPatch, Scope, Status};
+use crate::model::{AgentId, Caller, Condition, PolicyPatch, Scope, Status};
 use crate::store::AgentRow;
 
 /// Rows of a status page when nothing is said.
@@ -104,7 +104,9 @@ async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: Header
     let row = find(&api, &caller, &id).await?;
     let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
     let presence = api.presence.load();
-    let moment = Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from };
+    // A group's silence shows as a condition of the agent; for explaining, that is what is known of it.
+    let group_silent = row.state.conditions.get(Condition::SilentGroup).is_some();
+    let moment = Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from, group_silent };
     let explained = crate::health::explain(&row.state, &policy, &moment);
     Ok(Json(json!({"agent_id": row.id, "agent": row.key.name, "explanation": explained})))
 }

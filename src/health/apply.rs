@@ -17,6 +17,8 @@ pub struct Moment<'a> {
     pub presence: &'a Presence,
     /// No automatic restart before this time.
     pub restarts_from: Timestamp,
+    /// Whether many agents of the agent's project are silent at the same time.
+    pub group_silent: bool,
 }
 
 /// What follows from an observation.

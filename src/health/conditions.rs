@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Moment, budget, flapping, loops};
+use super::{Moment, budget, flapping, group, loops};
 use crate::model::{AgentState, Condition, Level, Policy, Progress, Rolling, Source, Timestamp, Window};
 
 /// After the gateway starts, agents restored from the store get at least this long to be heard again.
@@ -34,7 +34,9 @@ pub fn judge(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Ti
     }
     if state.life.stopped_at.is_some() {
         // A deliberate end: nothing is expected, and old trouble is over.
-        for condition in [Condition::Late, Condition::Down, Condition::Stalled, Condition::Degraded] {
+        for condition in
+            [Condition::Late, Condition::Down, Condition::SilentGroup, Condition::Stalled, Condition::Degraded]
+        {
             state.conditions.set(condition, None, moment.now);
         }
         return Timestamp::MAX;
@@ -67,9 +69,11 @@ fn silence(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Time
     let down = (now >= down_at).then_some(Level::Hard);
     state.conditions.set(Condition::Late, late, late_at);
     state.conditions.set(Condition::Down, down, state.life.alive().unwrap_or(base));
+    let grouped = down.is_some() && moment.group_silent;
+    state.conditions.set(Condition::SilentGroup, grouped.then_some(Level::Hard), now);
     if down.is_some() {
         state.restarts.awaits_signal = false;
-        return Timestamp::MAX;
+        return if grouped { now.plus(group::RECHECK) } else { Timestamp::MAX };
     }
     if late.is_some() { down_at } else { late_at }
 }

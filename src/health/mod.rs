@@ -8,6 +8,7 @@ mod budget;
 pub mod conditions;
 mod explain;
 mod flapping;
+mod group;
 mod loops;
 mod reason;
 pub mod restart;
@@ -19,4 +20,5 @@ mod usage;
 
 pub use apply::{Effects, Moment, RestartWish, apply, warning};
 pub use explain::explain;
+pub use group::{group_event, is_group_silent};
 pub use reason::{Finding, active, finding, reason};

@@ -36,6 +36,9 @@ pub enum Obstacle {
     /// The agent was ended or paused on purpose.
     #[error("the agent is stopped or paused on purpose")]
     OnPurpose,
+    /// Many agents fell silent together: the cause is hardly this one.
+    #[error("many agents of the project fell silent together; automatic restarts are held")]
+    SilentGroup,
     /// The status changes too often.
     #[error("the agent is flapping; automatic restarts are held")]
     Flapping,
@@ -58,6 +61,9 @@ pub fn decide(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Decis
     }
     if state.life.paused || state.life.stopped_at.is_some() {
         return Decision::No(Obstacle::OnPurpose);
+    }
+    if state.conditions.get(Condition::SilentGroup).is_some() {
+        return Decision::No(Obstacle::SilentGroup);
     }
     if state.conditions.get(Condition::Flapping).is_some() {
         return Decision::No(Obstacle::Flapping);

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
-use super::{CommandId, Conditions, ErrorNote, Money, RestartTarget, Rolling, Run, Source, Status, Timestamp};
+use super::{
+    CommandId, Condition, Conditions, ErrorNote, Money, RestartTarget, Rolling, Run, Source, Status, Timestamp,
+};
 
 /// The upper bound of an encoded [`AgentState`], in bytes.
 pub const STATE_BYTES_MAX: usize = 2048;
@@ -45,6 +47,50 @@ pub struct AgentState {
     pub agent_type: Option<Box<str>>,
     /// Counters since the agent was first seen.
     pub totals: Totals,
+}
+
+impl AgentState {
+    /// What the agent adds to its project's [`ProjectCounts`].
+    pub fn counts(&self) -> ProjectCounts {
+        let grouped = self.conditions.get(Condition::SilentGroup).is_some();
+        let late = self.conditions.get(Condition::Late).is_some();
+        let watched = match self.status {
+            Status::Unknown | Status::Stopped | Status::Paused | Status::Maintenance => false,
+            // One that died alone, and perhaps long ago, says nothing about the others.
+            Status::Down => grouped,
+            _ => true,
+        };
+        ProjectCounts {
+            agents: 1,
+            watched: watched.into(),
+            silent: (watched && (late || grouped)).into(),
+            grouped: grouped.into(),
+        }
+    }
+}
+
+/// How many agents of a project there are, and how many are silent at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProjectCounts {
+    /// All of them.
+    pub agents: u64,
+    /// Those that are expected to be heard.
+    pub watched: u64,
+    /// Of the watched ones, those that are late, or down together.
+    pub silent: u64,
+    /// Those that are down together with others.
+    pub grouped: u64,
+}
+
+impl ProjectCounts {
+    /// Takes out what an agent added before, and adds what it adds now.
+    pub fn replace(&mut self, before: Self, after: Self) {
+        let change = |n: &mut u64, before: u64, after: u64| *n = n.saturating_sub(before).saturating_add(after);
+        change(&mut self.agents, before.agents, after.agents);
+        change(&mut self.watched, before.watched, after.watched);
+        change(&mut self.silent, before.silent, after.silent);
+        change(&mut self.grouped, before.grouped, after.grouped);
+    }
 }
 
 /// Signs of life.

@@ -21,6 +21,8 @@ pub enum EventKind {
     CostSpike,
     /// Most of a budget is spent.
     BudgetWarning,
+    /// Many agents of a project fell silent together.
+    SilentGroup,
 }
 
 impl EventKind {
@@ -33,6 +35,7 @@ impl EventKind {
             Self::Restart => "restart",
             Self::CostSpike => "cost_spike",
             Self::BudgetWarning => "budget_warning",
+            Self::SilentGroup => "silent_group",
         }
     }
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, Command, CommandId, DedupKey, Event, EventDraft, EventId, PolicyPatch,
-    Project, ProjectId, Timestamp, TraceDelta, TraceKey, TraceRow,
+    Project, ProjectCounts, ProjectId, Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
 pub use error::StoreError;
@@ -78,8 +78,8 @@ pub struct Loaded {
     pub agent_ids: HashMap<AgentKey, AgentId>,
     /// Numbers reserved for agents that do not exist. They come to exist when the plan writes them.
     pub reserved: HashSet<AgentId>,
-    /// How many agents each project of the load set has.
-    pub agent_counts: HashMap<ProjectId, u64>,
+    /// How many agents each project of the load set has, and how many are silent.
+    pub counts: HashMap<ProjectId, ProjectCounts>,
     /// The traces found.
     pub traces: HashMap<TraceKey, Arc<TraceRow>>,
     /// The keys that have been seen before.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
-    AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectId, Timestamp, TraceDelta,
-    TraceKey, TraceRow,
+    AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectCounts, ProjectId,
+    Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
 /// How many ended commands stay in memory.
@@ -19,6 +19,7 @@ pub struct Tables {
     pub agents: BTreeMap<AgentId, Arc<AgentRow>>,
     by_key: HashMap<AgentKey, AgentId>,
     by_project: HashMap<ProjectId, BTreeSet<AgentId>>,
+    counts: HashMap<ProjectId, ProjectCounts>,
     deadlines: BTreeSet<(Timestamp, AgentId)>,
     last_agent: i64,
     traces: HashMap<TraceKey, Arc<TraceRow>>,
@@ -47,11 +48,11 @@ impl Tables {
                 loaded.agent_ids.insert(lookup.key.clone(), id);
                 loaded.reserved.insert(id);
             }
-            let count = self.by_project.get(&lookup.key.project).map_or(0, |ids| ids.len() as u64);
-            loaded.agent_counts.insert(lookup.key.project, count);
+            self.tell_counts(lookup.key.project, &mut loaded);
         }
         for id in &set.agent_ids {
             if let Some(row) = self.agents.get(id) {
+                self.tell_counts(row.key.project, &mut loaded);
                 loaded.agents.insert(*id, row.clone());
             }
         }
@@ -63,6 +64,10 @@ impl Tables {
         let open = open.filter(|c| set.open_commands.contains(&c.project));
         loaded.commands = wanted.chain(open).map(|c| (c.id, c.clone())).collect();
         loaded
+    }
+
+    fn tell_counts(&self, project: ProjectId, loaded: &mut Loaded) {
+        loaded.counts.insert(project, self.counts.get(&project).copied().unwrap_or_default());
     }
 
     /// Takes in a write set that is durable. Its events are not looked at.
@@ -83,6 +88,8 @@ impl Tables {
     pub fn put_agent(&mut self, row: Arc<AgentRow>) {
         self.last_agent = self.last_agent.max(row.id.0);
         let (id, deadline) = (row.id, row.state.deadline);
+        let before = self.agents.get(&id).map_or_else(ProjectCounts::default, |old| old.state.counts());
+        self.counts.entry(row.key.project).or_default().replace(before, row.state.counts());
         match self.agents.insert(id, row.clone()) {
             Some(old) if old.state.deadline == deadline => {}
             Some(old) => {

@@ -66,8 +66,8 @@ pub async fn agents_are_counted_by_project(fixture: Fixture) {
         agents: [lookup(P1, "a", true).agents, lookup(P2, "new", true).agents].concat(),
         ..LoadSet::default()
     };
-    let counts = load(&*store, set).await.agent_counts;
-    assert_eq!((counts[&P1], counts[&P2]), (3, 1), "the one to be created is not counted yet");
+    let counts = load(&*store, set).await.counts;
+    assert_eq!((counts[&P1].agents, counts[&P2].agents), (3, 1), "the one to be created is not counted yet");
 }
 
 pub async fn the_same_name_in_two_projects_is_two_agents(fixture: Fixture) {

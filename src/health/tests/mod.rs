@@ -53,7 +53,7 @@ impl Story {
         let agent = AgentKey::new(ProjectId(1), "a").unwrap();
         let now = at(self.now);
         let observation = Observation { agent, received_at: now, at: None, source, body };
-        let moment = Moment { now, presence: &self.presence, restarts_from: Timestamp(0) };
+        let moment = Moment { now, presence: &self.presence, restarts_from: Timestamp(0), group_silent: false };
         let before = self.state.status;
         let effects = apply(&mut self.state, &observation, &self.policy, &moment);
         let mut last = before;

@@ -41,11 +41,11 @@ impl Planner<'_> {
     pub(super) fn find_or_create(&mut self, key: &AgentKey) -> Result<AgentId, Refusal> {
         let id = *self.agent_ids.get(key).ok_or(Refusal::NoAgent)?;
         if !self.agents.contains_key(&id) {
-            let count = self.counts.entry(key.project).or_default();
-            if *count >= self.context.rules.agents_max(key.project) {
+            let counts = self.counts.entry(key.project).or_default();
+            if counts.agents >= self.context.rules.agents_max(key.project) {
                 return Err(Refusal::AgentLimit);
             }
-            *count += 1;
+            counts.agents += 1;
             self.agents.insert(id, Arc::new(AgentRow::new(id, key.clone(), self.context.now)));
         }
         Ok(id)

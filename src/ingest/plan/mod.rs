@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::health::{Effects, Moment};
 use crate::ids::Ids;
 use crate::model::{
-    AgentId, AgentKey, Command, CommandId, DedupKey, Observation, Policy, PolicyPatch, Presence, ProjectId, Timestamp,
-    TraceDelta, TraceKey, TraceRow,
+    AgentId, AgentKey, Command, CommandId, DedupKey, Observation, Policy, PolicyPatch, Presence, ProjectCounts,
+    ProjectId, Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
 
@@ -124,7 +124,7 @@ struct Planner<'a> {
     context: &'a Context<'a>,
     agent_ids: HashMap<AgentKey, AgentId>,
     agents: HashMap<AgentId, Arc<AgentRow>>,
-    counts: HashMap<ProjectId, u64>,
+    counts: HashMap<ProjectId, ProjectCounts>,
     /// Changed agents, in the order of their first change.
     changed: Vec<AgentId>,
     is_changed: HashSet<AgentId>,
@@ -142,7 +142,7 @@ impl<'a> Planner<'a> {
             context,
             agent_ids: second.agent_ids,
             agents: second.agents,
-            counts: second.agent_counts,
+            counts: second.counts,
             changed: Vec::new(),
             is_changed: HashSet::new(),
             traces: first.traces,
@@ -204,12 +204,21 @@ impl<'a> Planner<'a> {
         let Some(row) = self.agents.get_mut(&id) else { return };
         let rules = self.context.rules;
         let policy = rules.policy(row.key.project, &row.key.name, &row.settings);
+        let counts = self.counts.entry(row.key.project).or_default();
         let moment = Moment {
             now: self.context.now,
             presence: self.context.presence,
             restarts_from: self.context.restarts_from,
+            group_silent: crate::health::is_group_silent(counts),
         };
+        let before = row.state.counts();
         let effects = crate::health::apply(&mut Arc::make_mut(row).state, observation, &policy, &moment);
+        let was_grouped = counts.grouped > 0;
+        counts.replace(before, row.state.counts());
+        if !was_grouped && counts.grouped > 0 {
+            let draft = crate::health::group_event(counts, moment.now);
+            self.writes.events.push(NewEvent { project: row.key.project, agent: None, draft });
+        }
         if self.is_changed.insert(id) {
             self.changed.push(id);
         }
