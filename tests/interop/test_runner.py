@@ -171,6 +171,21 @@ def test_a_watched_process_is_healthy_until_it_is_killed(gateway_factory, runner
     assert row["state"] == "down", row
 
 
+def test_a_process_that_is_dead_when_the_runner_starts_goes_down_too(gateway_factory, runner, sleeper, tmp_path):
+    gateway = gateway_factory("health: {supervisor_interval: 1s, down_after: 3, down_grace: 0s}\n")
+    sleeper.kill()
+    sleeper.wait()
+    pid_file = tmp_path / "dead.pid"
+    pid_file.write_text(str(sleeper.pid))
+    runner(gateway, f"process:{pid_file}")
+    [row] = wait_for(lambda: gateway.get("/api/v1/status")["agents"], why="the runner's first word")
+    assert row["state"] == "unknown" and "has never seen it run" in row["reason"], row
+    name = row["agent"]
+    row = gateway.wait_for_agent(name, lambda row: row["state"] == "down", seconds=8)
+    assert "the runner says it does not run and has never seen it run" in row["reason"], row
+    assert gateway.metrics()[f'pulsegate_agent_up{{project="default",agent="{name}"}}'] == 0
+
+
 AUTO_RESTART = HEALTH + """
 control:
   start_grace: 0s
