@@ -27,8 +27,8 @@ pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
 }
 
 /// An encoded memory block.
-pub fn encode_block(block: &Block) -> rusqlite::Result<Vec<u8>> {
-    encode(BLOCK_FORMAT, block)
+pub fn encode_block(traces: &[(TraceKey, TraceDelta)], dedup: &[(DedupKey, Timestamp)]) -> rusqlite::Result<Vec<u8>> {
+    encode(BLOCK_FORMAT, &(traces, dedup))
 }
 
 fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
@@ -46,31 +46,35 @@ fn decode<T: DeserializeOwned>(format: u8, bytes: &[u8]) -> rusqlite::Result<T> 
     }
 }
 
-/// All agents.
-pub fn read_agents(db: &Connection) -> rusqlite::Result<Vec<AgentRow>> {
+/// Hands all agents to `take`, one by one: together they are most of what is kept in memory.
+pub fn read_agents(db: &Connection, mut take: impl FnMut(AgentRow)) -> rusqlite::Result<()> {
     let mut statement = db.prepare(
         "SELECT a.id, a.project_id, a.name, a.created_at, a.settings, s.state
          FROM agents a JOIN agent_state s ON s.agent_id = a.id ORDER BY a.id",
     )?;
-    let rows = statement.query_map([], |row| {
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
         let settings: String = row.get(4)?;
         let state: Vec<u8> = row.get(5)?;
-        Ok(AgentRow {
+        take(AgentRow {
             id: AgentId(row.get(0)?),
             key: AgentKey { project: ProjectId(row.get(1)?), name: row.get::<_, String>(2)?.into() },
             created_at: Timestamp(row.get(3)?),
             settings: Arc::new(from_json(&settings)?),
             state: decode(STATE_FORMAT, &state)?,
-        })
-    })?;
-    rows.collect()
+        });
+    }
+    Ok(())
 }
 
-/// The memory blocks of `since` and later, oldest first.
-pub fn read_blocks(db: &Connection) -> rusqlite::Result<Vec<Block>> {
+/// Hands all memory blocks to `take`, the oldest first.
+pub fn read_blocks(db: &Connection, mut take: impl FnMut(Block)) -> rusqlite::Result<()> {
     let mut statement = db.prepare("SELECT body FROM memory_blocks ORDER BY id")?;
-    let blocks = statement.query_map([], |row| decode(BLOCK_FORMAT, &row.get::<_, Vec<u8>>(0)?))?;
-    blocks.collect()
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(decode(BLOCK_FORMAT, &row.get::<_, Vec<u8>>(0)?)?);
+    }
+    Ok(())
 }
 
 /// All open commands and the newest ended ones, oldest first.

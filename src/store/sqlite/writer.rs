@@ -143,7 +143,7 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
 fn write_block(db: &Connection, writes: &WriteSet) -> rusqlite::Result<()> {
     let touched = writes.traces.iter().map(|(_, delta)| delta.touched_at);
     let newest = touched.chain(writes.dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
-    let body = rows::encode_block(&(writes.traces.clone(), writes.dedup.clone()))?;
+    let body = rows::encode_block(&writes.traces, &writes.dedup)?;
     db.prepare_cached(
         "INSERT INTO memory_blocks (id, body)
          VALUES (max(?1, coalesce((SELECT max(id) FROM memory_blocks), 0) + 1), ?2)",
