@@ -7,6 +7,13 @@ mod cli;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// Reading telemetry is mostly allocating: with the C library's allocator it takes half as long again. Without huge pages,
+/// which make an idle gateway twice as large and a busy one no faster.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }

@@ -13,7 +13,7 @@ use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Otlp, data_points, dedup_key, log_records, spans};
+use super::{Otlp, data_points, log_records, spans};
 use crate::http::ApiError;
 use crate::model::Caller;
 use crate::proto::opentelemetry::proto::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
@@ -90,11 +90,8 @@ impl<S: Submit> TraceService for Service<S> {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let caller = caller(&request)?;
         let message = request.into_inner();
-        // The bytes on the wire are gone by now; the same message encodes to the same bytes again.
-        let bytes = message.encode_to_vec();
-        let dedup = dedup_key(&caller, &bytes);
-        let rejected =
-            self.0.take(&caller, spans::decode(&message), dedup, bytes.len()).await.map_err(|e| status(&e))?;
+        let bytes = message.encoded_len();
+        let rejected = self.0.take(&caller, spans::decode(&message), bytes).await.map_err(|e| status(&e))?;
         let partial_success = (rejected.count > 0).then(|| ExportTracePartialSuccess {
             rejected_spans: rejected.count,
             error_message: rejected.reason.to_owned(),

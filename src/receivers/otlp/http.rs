@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::pb::Status;
 
-use super::{Otlp, Rejected, data_points, dedup_key, json, log_records, spans};
+use super::{Otlp, Rejected, data_points, json, log_records, spans};
 use crate::http::{ApiError, body};
 use crate::model::Caller;
 use crate::proto::bounded::{self, DecodeError};
@@ -163,16 +163,15 @@ async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Res
 }
 
 async fn take_traces<S: Submit>(otlp: &Otlp<S>, received: &Received) -> Result<Rejected, ApiError> {
-    let caller = received.caller.clone();
-    let (decoded, dedup) = decode(received, move |encoding, body| {
+    let decoded = decode(received, |encoding, body| {
         let request = match encoding {
             Encoding::Protobuf => bounded::decode::<ExportTraceServiceRequest>(body).map_err(unprotobuf)?,
             Encoding::Json => json::traces(body).map_err(undecodable)?,
         };
-        Ok((spans::decode(&request), dedup_key(&caller, body)))
+        Ok(spans::decode(&request))
     })
     .await?;
-    otlp.take(&received.caller, decoded, dedup, received.body.len()).await
+    otlp.take(&received.caller, decoded, received.body.len()).await
 }
 
 fn accepted(encoding: Encoding, rejected: Rejected) -> Response {

@@ -21,14 +21,14 @@ use crate::clock::Clock;
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, Intake, Work};
-use crate::model::{Caller, DedupKey, Scope};
+use crate::model::{Caller, DedupKey, ProjectId, Scope, TraceSpans};
 use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
 use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use crate::proto::opentelemetry::proto::metrics::v1::metric::Data;
 use crate::receivers::Submit;
 use crate::telemetry::ProcessMetrics;
 
-/// The kind of a request's dedup key. HTTP and gRPC share it; their digests differ anyway.
+/// The kind of a request's dedup key. HTTP and gRPC share it: a retry may come by the other way.
 const DEDUP_KIND: &str = "otlp";
 
 /// How large a request may be.
@@ -75,18 +75,13 @@ impl<S: Submit> Otlp<S> {
     }
 
     /// Submits decoded spans, which weigh `bytes`, and answers after their commit.
-    async fn take(
-        &self,
-        caller: &Caller,
-        decoded: spans::Decoded,
-        dedup: DedupKey,
-        bytes: usize,
-    ) -> Result<Rejected, ApiError> {
+    async fn take(&self, caller: &Caller, decoded: spans::Decoded, bytes: usize) -> Result<Rejected, ApiError> {
         self.metrics.otlp_spans(decoded.spans);
         // Telemetry that tells nothing about agents costs no commit.
         if !decoded.traces.is_empty() {
+            let dedup = Some(dedup_key(caller.project, &decoded.traces));
             let work = Work::Spans { received_at: self.clock.now(), traces: decoded.traces };
-            self.committer.submit(Intake { project: caller.project, dedup: Some(dedup), bytes, work }).await?;
+            self.committer.submit(Intake { project: caller.project, dedup, bytes, work }).await?;
         }
         Ok(Rejected {
             count: i64::try_from(decoded.rejected).unwrap_or(i64::MAX),
@@ -95,9 +90,16 @@ impl<S: Submit> Otlp<S> {
     }
 }
 
-/// The dedup key of a request with these bytes.
-fn dedup_key(caller: &Caller, body: &[u8]) -> DedupKey {
-    DedupKey::of(caller.project, DEDUP_KIND, body)
+/// The dedup key of a request with these spans. It is made of their ids: no span counts twice, so a request with the same
+/// ones can have no other effect, whatever else is in it, and they are much less to digest than its bytes.
+fn dedup_key(project: ProjectId, traces: &[TraceSpans]) -> DedupKey {
+    let mut ids = Vec::new();
+    for trace in traces {
+        ids.extend_from_slice(&trace.trace.0);
+        ids.extend_from_slice(&(trace.spans.len() as u64).to_le_bytes());
+        trace.spans.iter().for_each(|span| ids.extend_from_slice(&span.span.0));
+    }
+    DedupKey::of(project, DEDUP_KIND, &ids)
 }
 
 /// How many log records a request has.

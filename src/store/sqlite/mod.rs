@@ -155,12 +155,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 
 fn read_tables(db: &Connection) -> rusqlite::Result<Tables> {
     let mut tables = Tables::default();
-    for row in rows::read_agents(db)? {
-        tables.put_agent(Arc::new(row));
-    }
-    for (traces, dedup) in rows::read_blocks(db)? {
-        tables.apply(WriteSet { traces, dedup, ..WriteSet::default() });
-    }
+    rows::read_agents(db, |row| tables.put_agent(Arc::new(row)))?;
+    rows::read_blocks(db, |(traces, dedup)| tables.apply(WriteSet { traces, dedup, ..WriteSet::default() }))?;
     for command in rows::read_commands(db, ENDED_COMMANDS_MAX)? {
         tables.put_command(command);
     }

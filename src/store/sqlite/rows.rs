@@ -50,32 +50,35 @@ fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) ->
     }
 }
 
-/// All agents.
-pub fn read_agents(db: &Connection) -> rusqlite::Result<Vec<AgentRow>> {
+/// Hands all agents to `take`, one by one: together they are most of what is kept in memory.
+pub fn read_agents(db: &Connection, mut take: impl FnMut(AgentRow)) -> rusqlite::Result<()> {
     let mut statement = db.prepare(
         "SELECT a.id, a.project_id, a.name, a.created_at, a.settings, s.state
          FROM agents a JOIN agent_state s ON s.agent_id = a.id ORDER BY a.id",
     )?;
-    let rows = statement.query_map([], |row| {
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
         let settings: String = row.get(4)?;
         let state: Vec<u8> = row.get(5)?;
-        Ok(AgentRow {
+        take(AgentRow {
             id: AgentId(row.get(0)?),
             key: AgentKey { project: ProjectId(row.get(1)?), name: row.get::<_, String>(2)?.into() },
             created_at: Timestamp(row.get(3)?),
             settings: Arc::new(from_json(&settings)?),
             state: decode("state of agent", row.get(0)?, STATE_FORMAT, &state)?,
-        })
-    })?;
-    rows.collect()
+        });
+    }
+    Ok(())
 }
 
-/// All memory blocks, oldest first.
-pub fn read_blocks(db: &Connection) -> rusqlite::Result<Vec<Block>> {
+/// Hands all memory blocks to `take`, the oldest first.
+pub fn read_blocks(db: &Connection, mut take: impl FnMut(Block)) -> rusqlite::Result<()> {
     let mut statement = db.prepare("SELECT id, body FROM memory_blocks ORDER BY id")?;
-    let blocks =
-        statement.query_map([], |row| decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?))?;
-    blocks.collect()
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?)?);
+    }
+    Ok(())
 }
 
 /// The traces of which a part lies in blocks before `before`.

@@ -6,7 +6,6 @@ use tonic_types::StatusExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::model::DedupKey;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
 use crate::receivers::otlp::grpc::routes;
 
@@ -44,7 +43,7 @@ async fn spans_are_submitted_and_rejected_ones_told() {
         let answer = call(&recorder, TRACES, &[(name, &value)], frame(false, &body(2))).await.unwrap();
         let partial = ExportTraceServiceResponse::decode(&answer[..]).unwrap().partial_success.unwrap();
         assert_eq!(partial.rejected_spans, 2);
-        assert_eq!(recorder.intakes()[0].dedup, Some(DedupKey::of(PROJECT, "otlp", &body(2))));
+        assert_eq!(recorder.intakes()[0].dedup, Some(dedup_of(&request(2))));
     }
     let answer = call(&Recorder::default(), TRACES, &[("x-api-key", KEY)], frame(false, &body(0))).await;
     assert_eq!(answer.unwrap(), Vec::<u8>::new());

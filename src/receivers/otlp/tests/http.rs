@@ -11,7 +11,6 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::ingest::intake::Work;
-use crate::model::DedupKey;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
 use crate::receivers::otlp::{http::routes, spans};
 
@@ -60,14 +59,14 @@ async fn spans_are_submitted_once_and_the_answer_is_empty() {
 
     let [intake] = recorder.intakes().try_into().unwrap();
     assert_eq!((intake.project, intake.bytes), (PROJECT, body(0).len()));
-    assert_eq!(intake.dedup, Some(DedupKey::of(PROJECT, "otlp", &body(0))));
+    assert_eq!(intake.dedup, Some(dedup_of(&request(0))));
     let Work::Spans { received_at, traces } = intake.work else { panic!("spans are expected") };
     assert_eq!(received_at, Timestamp::from_secs(1_000));
     assert_eq!(traces, spans::decode(&request(0)).traces);
 }
 
 #[tokio::test]
-async fn compressed_bodies_have_the_digest_of_the_plain_ones() {
+async fn compressed_bodies_have_the_dedup_key_of_the_plain_ones() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&body(0)).unwrap();
     let zstd = zstd::encode_all(&body(0)[..], 1).unwrap();
@@ -75,7 +74,7 @@ async fn compressed_bodies_have_the_digest_of_the_plain_ones() {
         let recorder = Recorder::default();
         let headers = [("x-api-key", KEY), ("content-type", PROTOBUF), ("content-encoding", encoding)];
         assert_eq!(send(&recorder, "/v1/traces", &headers, compressed).await.status, StatusCode::OK);
-        assert_eq!(recorder.intakes()[0].dedup, Some(DedupKey::of(PROJECT, "otlp", &body(0))));
+        assert_eq!(recorder.intakes()[0].dedup, Some(dedup_of(&request(0))));
     }
 }
 

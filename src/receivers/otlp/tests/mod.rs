@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use prost::Message;
 
-use super::{Limits, Otlp};
+use super::{Limits, Otlp, dedup_key, spans};
 use crate::clock::Clock;
 use crate::http::auth::{Keyring, hash_key, key_id};
 use crate::ingest::SubmitError;
 use crate::ingest::intake::{Intake, Outcome};
-use crate::model::{ApiKey, ProjectId, Scope, Scopes, Timestamp};
+use crate::model::{ApiKey, DedupKey, ProjectId, Scope, Scopes, Timestamp};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use crate::proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
 use crate::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -87,4 +87,23 @@ fn request(invalid: usize) -> ExportTraceServiceRequest {
 
 fn body(invalid: usize) -> Vec<u8> {
     request(invalid).encode_to_vec()
+}
+
+fn dedup_of(request: &ExportTraceServiceRequest) -> DedupKey {
+    dedup_key(PROJECT, &spans::decode(request).traces)
+}
+
+#[test]
+fn a_request_is_known_by_the_ids_of_its_spans() {
+    let with = |change: fn(&mut Span)| {
+        let mut request = request(0);
+        change(&mut request.resource_spans[0].scope_spans[0].spans[0]);
+        dedup_of(&request)
+    };
+    let same = with(|_| {});
+    assert_eq!(same, dedup_of(&request(2)), "spans without ids have no effect");
+    assert_eq!(same, with(|span| span.end_time_unix_nano = 7));
+    for change in [(|span| span.span_id = vec![3; 8]) as fn(&mut Span), |span| span.trace_id = vec![3; 16]] {
+        assert_ne!(same, with(change));
+    }
 }
