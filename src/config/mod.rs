@@ -77,13 +77,13 @@ impl Config {
             None => Node::of(Value::Null),
             Some(file) => {
                 let text = env.read_file(file).map_err(|why| ConfigErrors::of_file(file, why))?;
-                let mut tree = yaml::parse(&text).map_err(|fault| ConfigErrors::of_faults(Some(file), vec![fault]))?;
-                let folder = file.parent().unwrap_or_else(|| Path::new(""));
-                substitute::substitute(&mut tree, folder, env, &mut faults);
-                tree
+                yaml::parse(&text).map_err(|fault| ConfigErrors::of_faults(Some(file), vec![fault]))?
             }
         };
+        // What a variable sets is no longer looked up: the file may name a secret that is only there on other machines.
         env.overlay(&mut tree, &mut faults);
+        let folder = file.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
+        substitute::substitute(&mut tree, folder, env, &mut faults);
         let raw = read::read(&mut tree, &mut faults);
         let mut check = Checker { tree: &tree, faults };
         let config = raw.map(|raw| Self::resolve(raw, &mut check));

@@ -125,6 +125,14 @@ telemetry: {log: {format: '${env:FORMAT}'}}
 }
 
 #[test]
+fn what_a_variable_sets_is_not_looked_up_in_the_file() {
+    let yaml = "receivers: {langfuse: {signing_secrets: ['${file:not-on-this-machine}']}}";
+    assert!(load(yaml).unwrap_err().contains("not-on-this-machine"));
+    let variables = [("PULSEGATE_RECEIVERS__LANGFUSE__SIGNING_SECRETS", "[lf-whsec_here]")];
+    assert_eq!(load_with(yaml, &variables).unwrap().receivers.langfuse.signing_secrets.len(), 1);
+}
+
+#[test]
 fn a_secret_is_shown_nowhere() {
     let variables = [("SECRET", "lf-whsec_hunter2")];
     let config = load_with("receivers: {langfuse: {signing_secrets: ['${env:SECRET}']}}", &variables).unwrap();
