@@ -65,8 +65,10 @@ pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy,
         Body::Recovered => signals::good_report(state),
         Body::Command(update) => restart::note(state, update, policy, now),
         Body::Paused(paused) => {
+            if state.life.paused && !*paused {
+                state.life.watched_since = Some(now);
+            }
             state.life.paused = *paused;
-            state.life.watched_since = Some(now);
         }
         Body::PolicyChanged => state.life.watched_since = Some(now),
         Body::DeadlinePassed => {}
@@ -80,7 +82,7 @@ fn settle(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>, effects:
     let now = moment.now;
     let mut deadline = conditions::judge(state, policy, moment);
     let before = state.status;
-    let after = status::derive(state, policy, now);
+    let after = status::derive(state, policy, moment);
     if after != before {
         enter(state, before, after, policy, now, effects);
         flapping::note(state, before, after, now);
@@ -119,12 +121,6 @@ fn enter(
     };
     let entered = &mut state.totals.entered[usize::from(after.code())];
     *entered = entered.saturating_add(1);
-    if matches!(after, Status::Down | Status::Stopped) {
-        // Whatever is heard next is a new run.
-        state.life.run_since = None;
-        state.life.run_signals = 0;
-        state.work.in_flight_since = None;
-    }
     effects.events.push(EventDraft {
         kind: EventKind::Transition,
         at: now,

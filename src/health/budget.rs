@@ -70,12 +70,15 @@ fn next_midnight(policy: &Policy, now: Timestamp) -> Timestamp {
 /// Judges `over_budget` at `now`; gives the time at which the judgement can next change by itself.
 pub fn judge(state: &mut AgentState, policy: &Policy, now: Timestamp) -> Timestamp {
     let Some(spend) = &mut state.spend else { return Timestamp::MAX };
+    let is_over_day = |spend: &Spend| policy.budget_daily.is_some_and(|limit| spend.today > limit);
+    // What the day alone kept up does not outlast it as an overrun of the hour.
+    let was_over_hour = state.conditions.get(Condition::OverBudget).is_some() && !is_over_day(spend);
     turn_day(spend, policy, now);
-    let was_active = state.conditions.get(Condition::OverBudget).is_some();
     let hour = hour_sum(spend, now);
-    // An hourly overrun lasts until spending has fallen clearly below the limit.
-    let over_hour = policy.budget_hourly.is_some_and(|limit| hour > limit || (was_active && hour >= share(limit)));
-    let over_day = policy.budget_daily.is_some_and(|limit| spend.today > limit);
+    // An hourly overrun lasts until spending has fallen clearly below the limit, or until nothing is spent at all.
+    let lasts = |limit| was_over_hour && hour > Money::default() && hour >= share(limit);
+    let over_hour = policy.budget_hourly.is_some_and(|limit| hour > limit || lasts(limit));
+    let over_day = is_over_day(spend);
     spend.hour_warned &= policy.budget_hourly.is_some_and(|limit| hour >= share(limit));
     let next = match (over_hour, over_day) {
         (false, false) => Timestamp::MAX,

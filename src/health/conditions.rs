@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Moment, budget, flapping, group, loops};
+use super::{Moment, budget, flapping, group, loops, signals};
 use crate::model::{AgentState, Condition, Level, Policy, Progress, Rolling, Source, Timestamp, Window};
 
 /// After the gateway starts, agents restored from the store get at least this long to be heard again.
@@ -29,18 +29,6 @@ pub fn interval(state: &AgentState, policy: &Policy) -> Duration {
 
 /// Judges every condition at `moment.now` and gives the time at which a judgement can next change without any input.
 pub fn judge(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
-    if state.life.paused {
-        return Timestamp::MAX;
-    }
-    if state.life.stopped_at.is_some() {
-        // A deliberate end: nothing is expected, and old trouble is over.
-        for condition in
-            [Condition::Late, Condition::Down, Condition::SilentGroup, Condition::Stalled, Condition::Degraded]
-        {
-            state.conditions.set(condition, None, moment.now);
-        }
-        return Timestamp::MAX;
-    }
     each(state, policy, moment).into_iter().map(|(_, at)| at).min().unwrap_or(Timestamp::MAX)
 }
 
@@ -50,23 +38,39 @@ pub fn each(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> [(&
     [
         ("silence", silence(state, policy, moment)),
         ("stalled", stall(state, policy, moment)),
-        ("erroring", failures(state, policy, now)),
-        ("degraded", trouble(state, policy, now)),
+        ("erroring", failures(state, policy, moment)),
+        ("degraded", trouble(state, policy, moment)),
         ("looping", loops::judge(state, policy, now)),
         ("over_budget", budget::judge(state, policy, now)),
         ("flapping", flapping::judge(state, now)),
-        ("starting", start_grace_end(state, policy, now)),
+        ("starting", start_grace_end(state, policy, moment)),
     ]
 }
 
 /// `late` and `down`: no sign of life for too much accepted time.
 fn silence(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
     let now = moment.now;
+    if state.life.stopped_at.is_some() {
+        // A deliberate end: nothing is expected.
+        state.conditions.set(Condition::Late, None, now);
+        state.conditions.set(Condition::Down, None, now);
+        state.conditions.set(Condition::SilentGroup, None, now);
+        return Timestamp::MAX;
+    }
     let Some(base) = silence_base(state) else { return Timestamp::MAX };
-    let late_at = silent_until(base, late_span(state, policy), state, policy, moment);
-    let down_at = silent_until(base, down_span(state, policy), state, policy, moment);
+    let at = |condition, span| match state.conditions.get(condition) {
+        // What was found before the gateway started again lasts until a sign of life.
+        Some(_) => moment.presence.after(base, span),
+        None => silent_until(base, span, state, policy, moment),
+    };
+    let late_at = at(Condition::Late, late_span(state, policy));
+    let down_at = at(Condition::Down, down_span(state, policy));
     let late = (now >= late_at).then_some(Level::Soft);
     let down = (now >= down_at).then_some(Level::Hard);
+    let is_news = down.is_some() && state.conditions.get(Condition::Down).is_none();
+    if is_news && !state.life.paused {
+        signals::end_run(state);
+    }
     state.conditions.set(Condition::Late, late, late_at);
     state.conditions.set(Condition::Down, down, state.life.alive().unwrap_or(base));
     let grouped = down.is_some() && moment.group_silent;
@@ -115,7 +119,8 @@ pub fn down_span(state: &AgentState, policy: &Policy) -> Duration {
 
 /// `stalled`: alive, a result is expected, and none came for too long.
 fn stall(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
-    let base = if state.conditions.get(Condition::Down).is_some() { None } else { progress_base(state, policy) };
+    let is_there = state.conditions.get(Condition::Down).is_none() && state.life.stopped_at.is_none();
+    let base = progress_base(state, policy).filter(|_| is_there);
     let at = base.map_or(Timestamp::MAX, |base| {
         let base = state.life.watched_since.map_or(base, |w| w.max(base));
         moment.presence.after(base, policy.stalled_after)
@@ -133,31 +138,43 @@ fn progress_base(state: &AgentState, policy: &Policy) -> Option<Timestamp> {
         Progress::Never => None,
         Progress::Always => Some(work.last_result.unwrap_or(run).max(run)),
         Progress::Auto if work.sends_starts => work.in_flight_since,
-        // Never told of any work: an agent with the two-line set-up cannot be stuck as far as anyone can tell.
+        // Never told of any work, at most of failures: an agent with the two-line set-up cannot be stuck as far as
+        // anyone can tell.
+        Progress::Auto if work.last_success.is_none() && state.totals.activities == 0 => None,
         Progress::Auto => work.last_result.map(|at| at.max(run)),
     }
 }
 
 /// `erroring`: soft from the first failure, hard at the policy's count or rate, ended by successes in a row and a rate
-/// that has fallen.
-fn failures(state: &mut AgentState, policy: &Policy, now: Timestamp) -> Timestamp {
+/// that has fallen. A soft one also lapses when no result follows.
+fn failures(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
+    let now = moment.now;
     let work = &state.work;
     let rate = error_rate(state, now);
-    let active = state.conditions.get(Condition::Erroring);
-    let is_rate_high = rate.is_some_and(|r| r >= policy.error_rate);
+    let before = state.conditions.get(Condition::Erroring).map(|a| a.level);
+    let lapse = work.last_result.map_or(now, |at| moment.presence.after(at, policy.degraded_for));
+    let is_fresh = now < lapse;
+    let begins = work.failures_in_row > 0 && (is_fresh || work.last_result == Some(now));
+    let is_row = work.failures_in_row >= policy.failures;
+    let is_high = rate.is_some_and(|r| r >= policy.error_rate);
     let holds = rate.is_some_and(|r| r >= policy.error_rate * RATE_CLEAR_SHARE);
-    let level = match active {
-        _ if work.failures_in_row >= policy.failures || is_rate_high => Some(Level::Hard),
-        Some(active) if work.successes_in_row < SUCCESSES_TO_CLEAR => Some(active.level),
-        Some(active) if active.level == Level::Hard && holds => Some(Level::Hard),
-        None if work.failures_in_row > 0 => Some(Level::Soft),
-        _ => None,
+    let level = match before {
+        // It takes a failure to begin; a rate can also rise because successes leave the window.
+        None if !begins && !is_row => None,
+        _ if is_row || is_high => Some(Level::Hard),
+        Some(_) if work.successes_in_row >= SUCCESSES_TO_CLEAR && !holds => None,
+        Some(Level::Hard) => Some(Level::Hard),
+        _ => is_fresh.then_some(Level::Soft),
     };
-    // Results leave the window by themselves; only then can the rate end what it alone keeps up.
-    let falls = [&work.recent_failures, &work.recent_successes].map(|r| r.next_fall(now, RESULTS));
-    let next = falls.into_iter().flatten().min().filter(|_| level == Some(Level::Hard) && holds);
     state.conditions.set(Condition::Erroring, level, now);
-    next.unwrap_or(Timestamp::MAX)
+    if level.is_none() {
+        return Timestamp::MAX;
+    }
+    // Results leave the window by themselves: that can end what the rate keeps up, and make hard what is soft.
+    let work = &state.work;
+    let falls = [&work.recent_failures, &work.recent_successes].map(|r| r.next_fall(now, RESULTS));
+    let falls = falls.into_iter().flatten().min().filter(|_| rate.is_some()).unwrap_or(Timestamp::MAX);
+    if level == Some(Level::Soft) { falls.min(lapse) } else { falls }
 }
 
 /// The share of failures among recent results, once there are enough of them.
@@ -174,24 +191,21 @@ pub fn recent_results(state: &AgentState, now: Timestamp) -> u64 {
 }
 
 /// `degraded`: trouble that the agent or a third party tells of, or a runner that sees no process.
-fn trouble(state: &mut AgentState, policy: &Policy, now: Timestamp) -> Timestamp {
-    let lapse = state.report.as_ref().map(|r| r.at.plus(policy.degraded_for));
-    if lapse.is_some_and(|at| now >= at) {
-        state.report = None;
-    }
-    let told = state.report.as_ref().map(|r| r.since);
-    let Some(since) = told.into_iter().chain(state.life.gone_since).min() else {
-        state.conditions.set(Condition::Degraded, None, now);
-        return Timestamp::MAX;
+fn trouble(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
+    let after = |at, span| moment.presence.after(at, span);
+    state.report.take_if(|r| moment.now >= after(r.at, policy.degraded_for));
+    let lapse = state.report.as_ref().map_or(Timestamp::MAX, |r| after(r.at, policy.degraded_for));
+    let Some(report) = state.report.as_ref().filter(|_| state.life.stopped_at.is_none()) else {
+        state.conditions.set(Condition::Degraded, None, moment.now);
+        return lapse;
     };
-    let hard_at = since.plus(interval(state, policy) * REPORT_HARD_INTERVALS);
-    let level = if now >= hard_at { Level::Hard } else { Level::Soft };
-    state.conditions.set(Condition::Degraded, Some(level), since);
-    let lapse = lapse.filter(|at| *at > now).unwrap_or(Timestamp::MAX);
+    let hard_at = after(report.since, interval(state, policy) * REPORT_HARD_INTERVALS);
+    let level = if moment.now >= hard_at { Level::Hard } else { Level::Soft };
+    state.conditions.set(Condition::Degraded, Some(level), report.since);
     if level == Level::Soft { hard_at.min(lapse) } else { lapse }
 }
 
-fn start_grace_end(state: &AgentState, policy: &Policy, now: Timestamp) -> Timestamp {
-    let end = state.life.run_since.map_or(Timestamp::MAX, |run| run.plus(policy.start_grace));
-    if end > now { end } else { Timestamp::MAX }
+fn start_grace_end(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
+    let end = state.life.run_since.map_or(Timestamp::MAX, |run| moment.presence.after(run, policy.start_grace));
+    if end > moment.now { end } else { Timestamp::MAX }
 }

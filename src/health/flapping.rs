@@ -15,7 +15,9 @@ const CALM: usize = 1;
 /// Remembers a change of the status when it is hard: into or out of what alerts.
 pub fn note(state: &mut AgentState, before: Status, after: Status, now: Timestamp) {
     let is_grave = |s: Status| s.severity() >= 3 || s == Status::Stalled;
-    if is_grave(before) != is_grave(after) {
+    // What an operator does is no unrest of the agent.
+    let is_operators = before == Status::Paused || after == Status::Paused;
+    if is_grave(before) != is_grave(after) && !is_operators {
         if state.flaps.len() == FLAPS_MAX {
             state.flaps.remove(0);
         }

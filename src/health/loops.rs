@@ -65,11 +65,12 @@ fn repeat(slot: &mut Option<Repeat>, digest: u64, now: Timestamp) {
 }
 
 fn cycle(memory: &mut LoopMemory, tokens: Option<u64>, policy: &Policy, now: Timestamp) {
-    memory.cycle_at = now;
     if memory.calm_since.is_some() {
         memory.calm_cycles = memory.calm_cycles.saturating_add(1);
     }
+    // A cycle that tells of no tokens neither continues a spike nor ends it.
     let Some(tokens) = tokens.filter(|n| *n > 0) else { return };
+    memory.cycle_at = now;
     let sum: u64 = memory.tokens.iter().map(|n| u64::from(*n)).sum();
     let is_judged = memory.tokens.len() >= TOKEN_SAMPLES_MIN;
     let usual = sum as f64 / memory.tokens.len().max(1) as f64;

@@ -167,20 +167,14 @@ fn erroring(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
 }
 
 fn degraded(state: &AgentState) -> Finding {
-    let mut parts = Vec::new();
-    if state.life.gone_since.is_some() {
-        parts.push(gone(state));
-    }
-    if let Some(report) = &state.report {
-        let who = match report.source {
-            Source::Agent => "the agent",
-            Source::Langfuse => "Langfuse",
-            other => other.word(),
-        };
-        parts.push(format!("{who} reports: {}", report.message));
-    }
+    let text = state.report.as_ref().map_or_else(String::new, |report| match report.source {
+        Source::Supervisor => gone(state),
+        Source::Agent => format!("the agent reports: {}", report.message),
+        Source::Langfuse => format!("Langfuse reports: {}", report.message),
+        other => format!("{} reports: {}", other.word(), report.message),
+    });
     Finding {
-        text: parts.join("; "),
+        text,
         fields: json!({
             "not_running_since": time(state.life.gone_since),
             "report": state.report.as_ref().map(|r| json!({

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Moment;
+use super::{Moment, signals};
 use crate::model::{AgentState, CommandChange, CommandUpdate, Condition, OpenRestart, Policy, Status, Timestamp};
 
 /// Waiting time after the first automatic restart; it doubles with each further one.
@@ -131,11 +131,10 @@ pub fn note(state: &mut AgentState, update: &CommandUpdate, policy: &Policy, now
     if succeeded {
         // A new process: it gets time to be heard, and what the old one did not finish is nobody's debt.
         state.restarts.awaits_signal = true;
-        state.life.run_since = None;
-        state.life.run_signals = 0;
+        signals::end_run(state);
+        state.life.stopped_at = None;
         state.life.gone_since = None;
         state.life.watched_since = Some(now);
-        state.work.in_flight_since = None;
         state.work.failures_in_row = 0;
         state.work.successes_in_row = 0;
         state.report = None;

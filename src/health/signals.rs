@@ -5,7 +5,7 @@ use serde_json::json;
 use super::apply::Effects;
 use super::{conditions, loops, usage};
 use crate::model::{
-    Activity, AgentState, BeatStatus, ERROR_TYPE_BYTES_MAX, ErrorNote, EventDraft, EventKind, Heartbeat,
+    Activity, AgentState, BeatStatus, Condition, ERROR_TYPE_BYTES_MAX, ErrorNote, EventDraft, EventKind, Heartbeat,
     LATENCY_BOUNDS, Policy, Problem, RESTART_TARGET_BYTES_MAX, RESTART_TYPE_BYTES_MAX, Report, Run, Source,
     SupervisorReport, Timestamp,
 };
@@ -28,7 +28,8 @@ pub fn heartbeat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
     state.work.iteration = beat.iteration.or(state.work.iteration);
     state.work.prompts = beat.prompts.or(state.work.prompts);
     usage::beat(state, beat, policy, now, effects);
-    if works {
+    // The goodbye of a short run is the same each time; it is no work.
+    if works && beat.status != BeatStatus::Shutdown {
         loops::note_beat(state, beat, policy, now);
     }
     alive(state, Source::Agent, now, now);
@@ -47,7 +48,11 @@ pub fn heartbeat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
             }
         }
         BeatStatus::Error => failure(state, text.unwrap_or("the agent reports an error"), now),
-        BeatStatus::Shutdown => state.life.stopped_at = Some(now),
+        BeatStatus::Shutdown => {
+            end_run(state);
+            state.life.stopped_at = Some(now);
+            state.report = None;
+        }
     }
 }
 
@@ -78,13 +83,18 @@ pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, source: Sourc
     state.totals.supervisor_beats = state.totals.supervisor_beats.saturating_add(1);
     if seen.running {
         state.life.gone_since = None;
+        state.report.take_if(|r| r.source == Source::Supervisor);
         alive(state, Source::Supervisor, now, now);
     } else {
         // The runner is restarting it already: this is news, not a failure of work and no reason for a command.
         state.life.heard(Source::Supervisor);
         state.life.gone_since.get_or_insert(now);
-        state.last_error =
-            Some(ErrorNote::new(now, seen.message.as_deref().unwrap_or("the runner says it does not run")));
+        let message = seen.message.as_deref().unwrap_or("the runner says it does not run");
+        state.last_error = Some(ErrorNote::new(now, message));
+        // After a deliberate end that is no trouble.
+        if state.life.stopped_at.is_none() {
+            report(state, Source::Supervisor, message, now);
+        }
     }
 }
 
@@ -168,14 +178,36 @@ pub fn problem(state: &mut AgentState, told: &Problem, source: Source, now: Time
 
 /// A sign of life of `source`, proven for the time `at`.
 fn alive(state: &mut AgentState, source: Source, at: Timestamp, now: Timestamp) {
+    let is_down = state.conditions.get(Condition::Down).is_some();
     let life = &mut state.life;
     life.heard(source);
-    let slot = if source == Source::Supervisor { &mut life.supervisor } else { &mut life.own };
-    *slot = (*slot).max(Some(at));
-    life.stopped_at = None;
+    let was_stopped = life.stopped_at.take().is_some();
+    state.restarts.awaits_signal = false;
+    if source == Source::Supervisor {
+        life.supervisor = life.supervisor.max(Some(at));
+        if life.own.is_some() {
+            // An agent that speaks for itself has to: that its process is there neither ends its silence nor settles
+            // its run, but a process that is there again gets its full time to be heard.
+            if was_stopped {
+                life.watched_since = Some(now);
+            }
+            if !is_down {
+                life.run_since.get_or_insert(now);
+            }
+            return;
+        }
+    } else {
+        life.own = life.own.max(Some(at));
+    }
     life.run_since.get_or_insert(now);
     life.run_signals = life.run_signals.saturating_add(1);
-    state.restarts.awaits_signal = false;
+}
+
+/// Whatever is heard next is a new run.
+pub fn end_run(state: &mut AgentState) {
+    state.life.run_since = None;
+    state.life.run_signals = 0;
+    state.work.in_flight_since = None;
 }
 
 fn success(state: &mut AgentState, now: Timestamp) {

@@ -1,12 +1,13 @@
 //! The one word: a function of the conditions and of where the agent is in its life. The first match wins.
 
-use crate::model::{AgentState, Condition, Level, Policy, Status, Timestamp};
+use super::Moment;
+use crate::model::{AgentState, Condition, Level, Policy, Status};
 
 /// Signs of life after which a run has settled.
 const SIGNALS_TO_SETTLE: u32 = 2;
 
 /// The status that `state`'s conditions amount to.
-pub fn derive(state: &AgentState, policy: &Policy, now: Timestamp) -> Status {
+pub fn derive(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Status {
     let hard = |condition| state.conditions.is(condition, Level::Hard);
     if state.life.paused {
         Status::Paused
@@ -18,7 +19,7 @@ pub fn derive(state: &AgentState, policy: &Policy, now: Timestamp) -> Status {
         Status::Down
     } else if state.life.run_since.is_none() {
         Status::Unknown
-    } else if is_starting(state, policy, now) {
+    } else if is_starting(state, policy, moment) {
         Status::Starting
     } else if hard(Condition::Looping) {
         Status::Looping
@@ -41,10 +42,10 @@ pub const fn degrades(condition: Condition) -> bool {
 }
 
 /// Heard for the first time in this run, and neither confirmed by a second sign of life nor by a result.
-fn is_starting(state: &AgentState, policy: &Policy, now: Timestamp) -> bool {
+fn is_starting(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> bool {
     state.life.run_since.is_some_and(|since| {
         state.life.run_signals < SIGNALS_TO_SETTLE
             && state.work.last_result.is_none_or(|at| at < since)
-            && now < since.plus(policy.start_grace)
+            && moment.now < moment.presence.after(since, policy.start_grace)
     })
 }

@@ -112,7 +112,8 @@ pub struct Life {
     pub stopped_at: Option<Timestamp>,
     /// An operator does not want the agent watched.
     pub paused: bool,
-    /// Silence counts from here at the earliest: set when watching begins anew (resumed, new settings, restarted).
+    /// Silence counts from here at the earliest: set when watching begins anew (resumed, new settings, restarted, there
+    /// again after a deliberate end).
     pub watched_since: Option<Timestamp>,
     /// Bit set of [`Source`]s heard from, by index in [`Source::ALL`].
     pub sources: u8,
@@ -180,7 +181,7 @@ pub struct LoopMemory {
     pub tokens: Vec<u32>,
     /// Whether each of the newest cycles was a spike, the newest in bit 0.
     pub spikes: u8,
-    /// When the newest cycle was.
+    /// When the newest cycle was that told of tokens.
     pub cycle_at: Timestamp,
     /// Since when nothing repeats too much any more, while the condition is active.
     pub calm_since: Option<Timestamp>,

@@ -40,7 +40,8 @@ pub struct Policy {
     pub loop_same_tool: u32,
     /// The longest time an agent stays `starting`.
     pub start_grace: Duration,
-    /// How long a self-reported warning or an error told by a tool keeps the agent `degraded` when nothing follows.
+    /// How long a self-reported warning, a failure or an error told by a tool keeps the agent `degraded` when nothing
+    /// follows.
     pub degraded_for: Duration,
     /// Whether a restart command may be queued without a person asking for it.
     pub auto_restart: bool,

@@ -104,7 +104,7 @@ pub struct PolicyPatch {
     /// The longest time an agent stays starting. Up to 24h; default 2m.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_grace: Option<Span>,
-    /// How long a self-reported warning or a tool's error keeps an agent degraded when nothing follows. Up to 30d; default 10m.
+    /// How long a self-reported warning, a failure or a tool's error keeps an agent degraded when nothing follows. Up to 30d; default 10m.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub degraded_for: Option<Span>,
     /// Whether a restart command may be queued without a person asking. Default false.

@@ -2,6 +2,7 @@
 //! first beat, deadlines fired exactly when the state asks for it.
 
 mod loops;
+mod oracle;
 
 use std::time::Duration;
 
