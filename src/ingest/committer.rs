@@ -1,7 +1,8 @@
 //! The committer: one lane that turns what is handed in into commits.
 //!
-//! Batches form by themselves: while one commit is in flight the next one fills; there is no linger timer. The queue is
-//! bounded in count and in bytes; what does not fit is refused at once, so that pressure is felt by the senders.
+//! Batches form by themselves: while one commit is in flight the next one fills, and what has arrived by then is read
+//! before it begins; there is no linger timer. The queue is bounded in count and in bytes; what does not fit is refused
+//! at once, so that pressure is felt by the senders.
 
 use std::sync::Arc;
 
@@ -145,6 +146,13 @@ impl Room {
 async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>) {
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, config.batch_requests_max).await > 0 {
+        // Requests that lie in socket buffers get their turn first, to share the commit. None is waited for.
+        tokio::task::yield_now().await;
+        while batch.len() < config.batch_requests_max
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
         let watch = Stopwatch::start();
         let size = batch.len();
         let (intakes, replies): (Vec<_>, Vec<_>) =

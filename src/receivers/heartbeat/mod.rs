@@ -5,6 +5,8 @@
 //! the last beat; published clients repeat a failed request at once and unmarked, so nothing is ever kept of a request
 //! that is answered with an error. Clients of our own can send `Idempotency-Key` and repeat safely.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -62,10 +64,10 @@ pub fn routes<S: Submit>(heartbeats: Heartbeats<S>) -> Router {
         .route("/api/v1/heartbeat/", post(single))
         .route("/api/v1/heartbeat/batch", post(many))
         .route("/api/v1/heartbeat/batch/", post(many))
-        .with_state(heartbeats)
+        .with_state(Arc::new(heartbeats))
 }
 
-async fn single<S: Submit>(State(api): State<Heartbeats<S>>, request: Request) -> Result<Response, ApiError> {
+async fn single<S: Submit>(State(api): State<Arc<Heartbeats<S>>>, request: Request) -> Result<Response, ApiError> {
     let call = api.open(request, BEAT_BYTES_MAX).await?;
     let body = [Value::from("body")];
     let text = json::text(&call.body)?;
@@ -83,7 +85,7 @@ async fn single<S: Submit>(State(api): State<Heartbeats<S>>, request: Request) -
     }
 }
 
-async fn many<S: Submit>(State(api): State<Heartbeats<S>>, request: Request) -> Result<Response, ApiError> {
+async fn many<S: Submit>(State(api): State<Arc<Heartbeats<S>>>, request: Request) -> Result<Response, ApiError> {
     let call = api.open(request, BATCH_BYTES_MAX).await?;
     let batch::Batch { items, loc } = batch::Batch::read(json::text(&call.body)?)?;
     let now = api.clock.now();
