@@ -10,6 +10,9 @@ use crate::model::{
     Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
+/// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
+/// flood of spans cannot take all memory; a span of such a trace that is sent again would count again.
+pub const SPANS_MAX: usize = 400_000;
 /// How many ended commands stay in memory.
 pub const ENDED_COMMANDS_MAX: usize = 10_000;
 
@@ -23,6 +26,10 @@ pub struct Tables {
     deadlines: BTreeSet<(Timestamp, AgentId)>,
     last_agent: i64,
     traces: HashMap<TraceKey, Arc<TraceRow>>,
+    /// The traces by when they were touched last.
+    touched: BTreeSet<(Timestamp, TraceKey)>,
+    /// Spans in all of `traces`.
+    spans: usize,
     seen: HashMap<DedupKey, Timestamp>,
     pub commands: BTreeMap<CommandId, Command>,
     command_deadlines: BTreeSet<(Timestamp, CommandId)>,
@@ -76,11 +83,32 @@ impl Tables {
             self.put_agent(row);
         }
         for (key, delta) in writes.traces {
-            Arc::make_mut(self.traces.entry(key).or_default()).absorb(delta);
+            self.put_trace(key, delta);
         }
         self.seen.extend(writes.dedup);
         for command in writes.commands {
             self.put_command(command);
+        }
+    }
+
+    fn put_trace(&mut self, key: TraceKey, delta: TraceDelta) {
+        let row = self.traces.entry(key).or_default();
+        self.touched.remove(&(row.touched_at, key));
+        self.spans -= row.spans.len();
+        Arc::make_mut(row).absorb(delta);
+        self.spans += row.spans.len();
+        self.touched.insert((row.touched_at, key));
+        while self.spans > SPANS_MAX
+            && let Some((_, oldest)) = self.touched.first().copied()
+        {
+            self.forget_trace(oldest);
+        }
+    }
+
+    fn forget_trace(&mut self, key: TraceKey) {
+        if let Some(row) = self.traces.remove(&key) {
+            self.touched.remove(&(row.touched_at, key));
+            self.spans -= row.spans.len();
         }
     }
 
@@ -166,7 +194,11 @@ impl Tables {
 
     /// Forgets traces untouched and keys seen before `before`.
     pub fn sweep(&mut self, before: Timestamp) {
-        self.traces.retain(|_, row| row.touched_at >= before);
+        while let Some((touched, oldest)) = self.touched.first().copied()
+            && touched < before
+        {
+            self.forget_trace(oldest);
+        }
         self.seen.retain(|_, at| *at >= before);
     }
 
@@ -187,4 +219,46 @@ pub fn matches(event: &Event, query: &EventQuery) -> bool {
     event.project == query.project
         && query.agent.is_none_or(|agent| event.agent == Some(agent))
         && query.before.is_none_or(|before: EventId| event.id < before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{SpanClass, SpanFacts, SpanId, TRACE_SPANS_MAX, TraceId, Usage};
+
+    /// A flood of spans: the traces touched longest ago make room.
+    #[test]
+    fn spans_are_bounded_over_all_traces() {
+        let span = SpanFacts {
+            span: SpanId([1; 8]),
+            parent: None,
+            class: SpanClass::Other,
+            agent: None,
+            model: None,
+            response: None,
+            usage: Usage::default(),
+            tool: None,
+            start: Timestamp(0),
+            end: Timestamp(0),
+            failure: None,
+        };
+        let mut tables = Tables::default();
+        let traces = SPANS_MAX / TRACE_SPANS_MAX + 10;
+        let key = |n: usize| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            TraceKey { project: ProjectId(1), trace: TraceId(id) }
+        };
+        for n in 0..traces {
+            let added = vec![span.clone(); TRACE_SPANS_MAX];
+            let touched_at = Timestamp::from_secs(n as i64);
+            let delta = TraceDelta { service: "s".into(), touched_at, anew: false, added, counted: Default::default() };
+            tables.put_trace(key(n), delta);
+            assert!(tables.spans <= SPANS_MAX);
+        }
+        assert!(!tables.traces.contains_key(&key(0)) && tables.traces.contains_key(&key(traces - 1)));
+        assert_eq!(tables.touched.len(), tables.traces.len());
+        tables.sweep(Timestamp::MAX);
+        assert_eq!((tables.spans, tables.touched.len()), (0, 0));
+    }
 }
