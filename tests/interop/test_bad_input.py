@@ -15,9 +15,10 @@ TRACES = "/v1/traces"
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 GZIP = {"Content-Encoding": "gzip"}
 MEGABYTE = 1_000_000
-# How much more memory all of it may leave in use: the largest body that is read is 20 MiB, and the allocator keeps the
-# room for one in the arena of each thread, of which there is one for each processor.
-GROWTH_BYTES_MAX = 25 * MEGABYTE * max(2, os.cpu_count())
+# How much more memory all of it may leave in use: the largest body that is read is 20 MiB, and the allocator keeps room
+# for three of them (as received, decompressed, decoded) for each thread that works on one, of which there is one for
+# each processor. What counts is that it settles.
+GROWTH_BYTES_MAX = 75 * MEGABYTE * max(2, os.cpu_count())
 # A whole round that leaves less than this adds nothing.
 SETTLED_BYTES = 1 * MEGABYTE
 ROUNDS_MAX = 10
