@@ -1,5 +1,6 @@
 //! The wiring: everything is built here, started and stopped in order, by `main` as by tests.
 
+mod core;
 mod first_start;
 mod listeners;
 mod refresh;
@@ -12,23 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::evaluator::{self, Evaluator};
-use crate::http::auth::Keyring;
 use crate::http::serve;
 use crate::ids::Ids;
-use crate::ingest::{Committer, CommitterConfig, SharedPresence};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
-use crate::telemetry::ProcessMetrics;
 
+pub use self::core::{Core, Routers, Tasks};
 pub use listeners::Addresses;
-use rules::ConfigRules;
 
 /// How long spans and dedup keys are remembered: a sender's retry comes well within it.
 const MEMORY: Duration = Duration::from_secs(2 * 3600);
@@ -77,13 +73,9 @@ pub enum StartError {
 pub struct App {
     addresses: Addresses,
     store: Arc<dyn Store>,
-    stop: watch::Sender<bool>,
     /// What accepts; these end first.
     servers: Vec<JoinHandle<()>>,
-    /// What works in the background and needs the lane.
-    background: Vec<JoinHandle<()>>,
-    /// The committer's lane, which ends when the last handle to it is gone.
-    lane: JoinHandle<()>,
+    tasks: Tasks,
 }
 
 impl App {
@@ -104,59 +96,13 @@ impl App {
         listeners: listeners::Bound,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses()?;
-        let first_key = first_start::prepare(&*store, &config, &options).await?;
-        let keyring = Keyring::default();
-        let config = Arc::new(config);
-        let rules = Arc::new(ConfigRules::new(config.clone()));
-        refresh::refresh(&*store, &keyring, &rules).await?;
-
-        let metrics = ProcessMetrics::new();
-        let now = options.clock.now();
-        let presence: SharedPresence =
-            Arc::new(arc_swap::ArcSwap::from_pointee(evaluator::restore_presence(&*store, now).await?));
-        let restarts_from = now.plus(config.control.start_grace);
-        let (committer, lane) = Committer::start(CommitterConfig {
-            store: store.clone(),
-            rules: rules.clone(),
-            clock: options.clock.clone(),
-            ids: options.ids.clone(),
-            presence: presence.clone(),
-            restarts_from,
-            metrics: metrics.clone(),
-            queue_requests_max: config.ingest.queue_requests_max,
-            queue_bytes_max: config.ingest.queue_bytes_max,
-            batch_requests_max: config.ingest.batch_requests_max,
-        });
-        let parts = routes::Parts {
-            store: store.clone(),
-            committer: committer.clone(),
-            keyring: keyring.clone(),
-            clock: options.clock.clone(),
-            presence: presence.clone(),
-            restarts_from,
-            rules: rules.clone(),
-            metrics: metrics.clone(),
-            config: config.clone(),
-        };
-        let (stop, stopped) = watch::channel(false);
-        let start = |listener: TcpListener, router| tokio::spawn(serve::serve(listener, router, stopped.clone()));
+        let Core { routers, first_key, tasks } = Core::start(config, &options, store.clone(), addresses.http).await?;
+        let start =
+            |listener: TcpListener, router| tokio::spawn(serve::serve(listener, router, tasks.stop.subscribe()));
         let servers = vec![
-            start(listeners.otlp_grpc, routes::otlp_grpc(&parts)),
-            start(listeners.otlp_http, routes::otlp_http(&parts)),
-            start(listeners.http, routes::http(&parts, addresses.http)),
-        ];
-        let evaluator = Evaluator {
-            store: store.clone(),
-            committer,
-            clock: options.clock.clone(),
-            presence,
-            metrics,
-            rules: rules.clone(),
-            memory: MEMORY,
-        };
-        let background = vec![
-            tokio::spawn(evaluator.run(stopped.clone())),
-            tokio::spawn(refresh::run(store.clone(), keyring, rules, stopped)),
+            start(listeners.otlp_grpc, routers.otlp_grpc),
+            start(listeners.otlp_http, routers.otlp_http),
+            start(listeners.http, routers.http),
         ];
         listeners::write(&options.data_dir, &addresses)?;
         info!(
@@ -166,7 +112,7 @@ impl App {
         if let Some(key) = first_key {
             first_start::greet(&key, &addresses);
         }
-        Ok(Self { addresses, store, stop, servers, background, lane })
+        Ok(Self { addresses, store, servers, tasks })
     }
 
     /// Where the gateway listens.
@@ -181,10 +127,11 @@ impl App {
 
     /// Stops accepting, finishes what was accepted, and ends within 10 s.
     pub async fn stop(self) {
-        let _ = self.stop.send(true);
+        let Tasks { stop, background, lane } = self.tasks;
+        let _ = stop.send(true);
         let orderly = async {
             // What accepts ends first; then the background, which hands in one last time; then the lane runs dry.
-            for task in self.servers.into_iter().chain(self.background).chain([self.lane]) {
+            for task in self.servers.into_iter().chain(background).chain([lane]) {
                 if let Err(error) = task.await {
                     warn!(%error, "a task did not end well");
                 }

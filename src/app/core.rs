@@ -1,0 +1,113 @@
+//! The gateway without its listeners: the lane, the evaluator and the routes over one store. The listeners serve it; the
+//! simulation drives it as it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::rules::ConfigRules;
+use super::{MEMORY, Options, StartError, first_start, refresh, routes};
+use crate::config::Config;
+use crate::evaluator::{self, Evaluator};
+use crate::http::auth::Keyring;
+use crate::ingest::{Committer, CommitterConfig, SharedPresence};
+use crate::store::Store;
+use crate::telemetry::ProcessMetrics;
+
+/// A gateway that runs, to be served.
+pub struct Core {
+    /// What is served where.
+    pub routers: Routers,
+    /// The key made up at the first start, to be told once.
+    pub first_key: Option<String>,
+    /// The parts that run.
+    pub tasks: Tasks,
+}
+
+/// What is served where. Requests can be taken in as long as one of these lives.
+pub struct Routers {
+    /// Port 4319.
+    pub http: Router,
+    /// Port 4318.
+    pub otlp_http: Router,
+    /// Port 4317.
+    pub otlp_grpc: Router,
+}
+
+/// What works in the background.
+pub struct Tasks {
+    /// Tells everything to stop when it becomes true.
+    pub stop: watch::Sender<bool>,
+    /// What needs the lane.
+    pub background: Vec<JoinHandle<()>>,
+    /// The committer's lane, which ends when the last handle to it is gone.
+    pub lane: JoinHandle<()>,
+}
+
+impl Core {
+    /// Starts a gateway over `store` whose port 4319 is bound to `bound`.
+    pub async fn start(
+        config: Config,
+        options: &Options,
+        store: Arc<dyn Store>,
+        bound: SocketAddr,
+    ) -> Result<Self, StartError> {
+        let first_key = first_start::prepare(&*store, &config, options).await?;
+        let keyring = Keyring::default();
+        let config = Arc::new(config);
+        let rules = Arc::new(ConfigRules::new(config.clone()));
+        refresh::refresh(&*store, &keyring, &rules).await?;
+
+        let metrics = ProcessMetrics::new();
+        let now = options.clock.now();
+        let presence: SharedPresence =
+            Arc::new(arc_swap::ArcSwap::from_pointee(evaluator::restore_presence(&*store, now).await?));
+        let restarts_from = now.plus(config.control.start_grace);
+        let (committer, lane) = Committer::start(CommitterConfig {
+            store: store.clone(),
+            rules: rules.clone(),
+            clock: options.clock.clone(),
+            ids: options.ids.clone(),
+            presence: presence.clone(),
+            restarts_from,
+            metrics: metrics.clone(),
+            queue_requests_max: config.ingest.queue_requests_max,
+            queue_bytes_max: config.ingest.queue_bytes_max,
+            batch_requests_max: config.ingest.batch_requests_max,
+        });
+        let parts = routes::Parts {
+            store: store.clone(),
+            committer: committer.clone(),
+            keyring: keyring.clone(),
+            clock: options.clock.clone(),
+            presence: presence.clone(),
+            restarts_from,
+            rules: rules.clone(),
+            metrics: metrics.clone(),
+            config: config.clone(),
+        };
+        let routers = Routers {
+            http: routes::http(&parts, bound),
+            otlp_http: routes::otlp_http(&parts),
+            otlp_grpc: routes::otlp_grpc(&parts),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let evaluator = Evaluator {
+            store: store.clone(),
+            committer,
+            clock: options.clock.clone(),
+            presence,
+            metrics,
+            rules: rules.clone(),
+            memory: MEMORY,
+        };
+        let background = vec![
+            tokio::spawn(evaluator.run(stopped.clone())),
+            tokio::spawn(refresh::run(store, keyring, rules, stopped)),
+        ];
+        Ok(Self { routers, first_key, tasks: Tasks { stop, background, lane } })
+    }
+}
