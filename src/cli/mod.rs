@@ -1,5 +1,7 @@
 //! Subcommands and exit codes.
 
+mod client;
+mod explain;
 mod keys;
 
 use std::path::PathBuf;
@@ -54,6 +56,8 @@ enum Command {
     /// Make, list and revoke API keys, also while the gateway runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Why an agent has its status: conditions, deadlines, signals, restarts
+    Explain(explain::ExplainCommand),
 }
 
 #[derive(Subcommand)]
@@ -107,6 +111,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         None | Some(Command::Serve) => serve(&cli.common, &environment),
         Some(Command::Config(command)) => look_at_config(&cli.common, &command, &environment),
+        Some(Command::Explain(command)) => explain::run(&cli.common.data_dir, &command),
         Some(Command::Keys(command)) => keys::run(&cli.common, command, &environment),
     };
     match result {

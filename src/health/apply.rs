@@ -63,12 +63,19 @@ pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy,
             }
         }
         Body::Recovered => signals::good_report(state),
+        Body::Dependency(report) => signals::dependency(state, report, now),
         Body::Command(update) => restart::note(state, update, policy, now),
         Body::Paused(paused) => {
             if state.life.paused && !*paused {
                 state.life.watched_since = Some(now);
             }
             state.life.paused = *paused;
+        }
+        Body::Maintenance(until) => {
+            if until.is_none() && state.life.maintenance_until.is_some() {
+                state.life.watched_since = Some(now);
+            }
+            state.life.maintenance_until = *until;
         }
         Body::PolicyChanged => state.life.watched_since = Some(now),
         Body::DeadlinePassed => {}
@@ -80,7 +87,8 @@ pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy,
 /// Brings conditions, status and deadline up to date, and tells of a change.
 fn settle(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>, effects: &mut Effects) {
     let now = moment.now;
-    let mut deadline = conditions::judge(state, policy, moment);
+    let window_ends = leave_maintenance(state, now);
+    let mut deadline = conditions::judge(state, policy, moment).min(window_ends);
     let before = state.status;
     let after = status::derive(state, policy, moment);
     if after != before {
@@ -101,6 +109,19 @@ fn settle(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>, effects:
     // Re-armed lazily: a later deadline waits until the armed one fires; only an earlier one must be stored at once.
     if deadline < state.deadline || state.deadline <= now {
         state.deadline = deadline;
+    }
+}
+
+/// Ends a maintenance window whose time has come, and gives the time at which one that still holds ends.
+fn leave_maintenance(state: &mut AgentState, now: Timestamp) -> Timestamp {
+    match state.life.maintenance_until {
+        None => Timestamp::MAX,
+        Some(until) if until > now => until,
+        Some(_) => {
+            state.life.maintenance_until = None;
+            state.life.watched_since = Some(now);
+            Timestamp::MAX
+        }
     }
 }
 

@@ -68,7 +68,7 @@ fn silence(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Time
     let late = (now >= late_at).then_some(Level::Soft);
     let down = (now >= down_at).then_some(Level::Hard);
     let is_news = down.is_some() && state.conditions.get(Condition::Down).is_none();
-    if is_news && !state.life.paused {
+    if is_news && !state.life.is_off_watch() {
         signals::end_run(state);
     }
     state.conditions.set(Condition::Late, late, late_at);
@@ -190,18 +190,25 @@ pub fn recent_results(state: &AgentState, now: Timestamp) -> u64 {
     sum(&state.work.recent_failures).saturating_add(sum(&state.work.recent_successes))
 }
 
-/// `degraded`: trouble that the agent or a third party tells of, or a runner that sees no process.
+/// `degraded`: trouble that the agent or a third party tells of, a runner that sees no process, or a dependency that
+/// does not work.
 fn trouble(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
     let after = |at, span| moment.presence.after(at, span);
-    state.report.take_if(|r| moment.now >= after(r.at, policy.degraded_for));
-    let lapse = state.report.as_ref().map_or(Timestamp::MAX, |r| after(r.at, policy.degraded_for));
-    let Some(report) = state.report.as_ref().filter(|_| state.life.stopped_at.is_none()) else {
+    let lapses = |at| after(at, policy.degraded_for);
+    state.report.take_if(|r| moment.now >= lapses(r.at));
+    state.dependencies.retain(|d| moment.now < lapses(d.at));
+    let told = state.report.iter().map(|r| (r.since, r.at));
+    let told = told.chain(state.dependencies.iter().map(|d| (d.since, d.at)));
+    let (since, lapse) = told.fold((None, Timestamp::MAX), |(since, lapse), (began, at)| {
+        (Some(since.map_or(began, |s: Timestamp| s.min(began))), lapse.min(lapses(at)))
+    });
+    let Some(since) = since.filter(|_| state.life.stopped_at.is_none()) else {
         state.conditions.set(Condition::Degraded, None, moment.now);
         return lapse;
     };
-    let hard_at = after(report.since, interval(state, policy) * REPORT_HARD_INTERVALS);
+    let hard_at = after(since, interval(state, policy) * REPORT_HARD_INTERVALS);
     let level = if moment.now >= hard_at { Level::Hard } else { Level::Soft };
-    state.conditions.set(Condition::Degraded, Some(level), report.since);
+    state.conditions.set(Condition::Degraded, Some(level), since);
     if level == Level::Soft { hard_at.min(lapse) } else { lapse }
 }
 

@@ -16,7 +16,7 @@ const CALM: usize = 1;
 pub fn note(state: &mut AgentState, before: Status, after: Status, now: Timestamp) {
     let is_grave = |s: Status| s.severity() >= 3 || s == Status::Stalled;
     // What an operator does is no unrest of the agent.
-    let is_operators = before == Status::Paused || after == Status::Paused;
+    let is_operators = [before, after].iter().any(|s| matches!(s, Status::Paused | Status::Maintenance));
     if is_grave(before) != is_grave(after) && !is_operators {
         if state.flaps.len() == FLAPS_MAX {
             state.flaps.remove(0);

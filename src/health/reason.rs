@@ -23,7 +23,11 @@ pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     match state.status {
         Status::Unknown if state.life.gone_since.is_some() => gone(state),
         Status::Unknown => "nothing heard from this agent yet".into(),
-        Status::Starting | Status::Healthy | Status::Maintenance => String::new(),
+        Status::Starting | Status::Healthy => String::new(),
+        Status::Maintenance => match state.life.maintenance_until {
+            Some(until) => format!("under maintenance until {until}"),
+            None => "under maintenance".into(),
+        },
         Status::Paused => "paused by an operator".into(),
         Status::Stopped => match state.life.stopped_at {
             Some(at) => format!("shut down cleanly at {}", at.time_of_day()),
@@ -173,10 +177,15 @@ fn degraded(state: &AgentState) -> Finding {
         Source::Langfuse => format!("Langfuse reports: {}", report.message),
         other => format!("{} reports: {}", other.word(), report.message),
     });
+    let broken = state.dependencies.iter().map(|d| format!("dependency {} fails: {}", d.name, d.message));
+    let text = Some(text).filter(|t| !t.is_empty()).into_iter().chain(broken).collect::<Vec<_>>().join("; ");
     Finding {
         text,
         fields: json!({
             "not_running_since": time(state.life.gone_since),
+            "dependencies": state.dependencies.iter().map(|d| json!({
+                "name": d.name, "since": d.since.to_string(), "at": d.at.to_string(), "message": d.message,
+            })).collect::<Vec<_>>(),
             "report": state.report.as_ref().map(|r| json!({
                 "source": r.source.word(), "since": r.since.to_string(), "at": r.at.to_string(), "message": r.message,
             })),

@@ -33,8 +33,8 @@ pub enum Obstacle {
     /// A restart is open already.
     #[error("a restart is already under way")]
     Open,
-    /// The agent was ended or paused on purpose.
-    #[error("the agent is stopped or paused on purpose")]
+    /// The agent was ended, paused or taken into maintenance on purpose.
+    #[error("the agent is stopped, paused or under maintenance on purpose")]
     OnPurpose,
     /// Many agents fell silent together: the cause is hardly this one.
     #[error("many agents of the project fell silent together; automatic restarts are held")]
@@ -59,7 +59,7 @@ pub fn decide(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Decis
     if ledger.open.is_some() {
         return Decision::No(Obstacle::Open);
     }
-    if state.life.paused || state.life.stopped_at.is_some() {
+    if state.life.is_off_watch() || state.life.stopped_at.is_some() {
         return Decision::No(Obstacle::OnPurpose);
     }
     if state.conditions.get(Condition::SilentGroup).is_some() {

@@ -5,9 +5,10 @@ use serde_json::json;
 use super::apply::Effects;
 use super::{conditions, loops, usage};
 use crate::model::{
-    Activity, AgentState, BeatStatus, Condition, ERROR_TYPE_BYTES_MAX, ErrorNote, EventDraft, EventKind, Heartbeat,
-    LATENCY_BOUNDS, Policy, Problem, RESTART_TARGET_BYTES_MAX, RESTART_TYPE_BYTES_MAX, Report, Run, Source,
-    SupervisorReport, Timestamp,
+    Activity, AgentState, BeatStatus, Condition, DEPENDENCIES_MAX, DEPENDENCY_NAME_BYTES_MAX,
+    DEPENDENCY_TEXT_BYTES_MAX, DependencyReport, ERROR_TYPE_BYTES_MAX, ErrorNote, EventDraft, EventKind,
+    FailingDependency, Heartbeat, LATENCY_BOUNDS, Policy, Problem, REPORT_TEXT_BYTES_MAX, RESTART_TARGET_BYTES_MAX,
+    RESTART_TYPE_BYTES_MAX, Report, Run, Source, SupervisorReport, Timestamp,
 };
 
 /// A heartbeat of the agent itself.
@@ -87,7 +88,7 @@ pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, source: Sourc
         alive(state, Source::Supervisor, now, now);
     } else {
         // The runner is restarting it already: this is news, not a failure of work and no reason for a command.
-        state.life.heard(Source::Supervisor);
+        state.life.hear(Source::Supervisor, now);
         state.life.gone_since.get_or_insert(now);
         let message = seen.message.as_deref().unwrap_or("the runner says it does not run");
         state.last_error = Some(ErrorNote::new(now, message));
@@ -115,7 +116,7 @@ pub fn activity(
     effects: &mut Effects,
 ) {
     usage::activity(state, told, policy, now, effects);
-    state.life.heard(source);
+    state.life.hear(source, now);
     // Telemetry that sat in a queue proves that the agent was alive, not that it is.
     let Some(proven) = told.newest_end.map(|end| end.min(now)) else { return };
     let fresh = now.since(proven) <= conditions::interval(state, policy) * 2;
@@ -158,7 +159,7 @@ pub fn activity(
 
 /// A third party tells of trouble.
 pub fn problem(state: &mut AgentState, told: &Problem, source: Source, now: Timestamp, effects: &mut Effects) {
-    state.life.heard(source);
+    state.life.hear(source, now);
     report(state, source, &told.message, now);
     if told.failure {
         if source == Source::Langfuse {
@@ -176,11 +177,34 @@ pub fn problem(state: &mut AgentState, told: &Problem, source: Source, now: Time
     });
 }
 
+/// A dependency fails, or works again. It says nothing about the agent's life or work.
+pub fn dependency(state: &mut AgentState, told: &DependencyReport, now: Timestamp) {
+    let cut = |text: &str, max| -> Box<str> { text[..text.floor_char_boundary(max)].into() };
+    let name = cut(&told.name, DEPENDENCY_NAME_BYTES_MAX);
+    let known = state.dependencies.iter().position(|d| d.name == name);
+    state.life.hear(Source::Probe, now);
+    if told.healthy {
+        known.map(|i| state.dependencies.remove(i));
+        return;
+    }
+    let message = cut(&told.message, DEPENDENCY_TEXT_BYTES_MAX);
+    match known {
+        Some(i) => {
+            let failing = &mut state.dependencies[i];
+            (failing.at, failing.message) = (now, message);
+        }
+        None if state.dependencies.len() < DEPENDENCIES_MAX => {
+            state.dependencies.push(FailingDependency { name, since: now, at: now, message });
+        }
+        None => {}
+    }
+}
+
 /// A sign of life of `source`, proven for the time `at`.
 fn alive(state: &mut AgentState, source: Source, at: Timestamp, now: Timestamp) {
     let is_down = state.conditions.get(Condition::Down).is_some();
     let life = &mut state.life;
-    life.heard(source);
+    life.hear(source, now);
     let was_stopped = life.stopped_at.take().is_some();
     state.restarts.awaits_signal = false;
     if source == Source::Supervisor {
@@ -234,7 +258,7 @@ fn failure(state: &mut AgentState, message: &str, now: Timestamp) {
 
 fn report(state: &mut AgentState, source: Source, message: &str, now: Timestamp) {
     let since = state.report.as_ref().map_or(now, |r| r.since);
-    let message = ErrorNote::new(now, message).message.into_boxed_str();
+    let message = message[..message.floor_char_boundary(REPORT_TEXT_BYTES_MAX)].into();
     state.report = Some(Report { source, since, at: now, good_since: 0, message });
 }
 

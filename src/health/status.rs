@@ -11,6 +11,8 @@ pub fn derive(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Statu
     let hard = |condition| state.conditions.is(condition, Level::Hard);
     if state.life.paused {
         Status::Paused
+    } else if state.life.maintenance_until.is_some() {
+        Status::Maintenance
     } else if state.life.stopped_at.is_some() {
         Status::Stopped
     } else if state.restarts.awaits_signal || state.restarts.open.is_some_and(|open| open.running) {

@@ -1,8 +1,8 @@
 //! What can be asked of the committer, and what it answers. Every change of stored state is one of these.
 
 use crate::model::{
-    AgentId, AgentNameError, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Status, Timestamp,
-    TraceSpans,
+    AgentId, AgentNameError, Body, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Status,
+    Timestamp, TraceSpans,
 };
 use crate::store::PresenceWrite;
 
@@ -67,6 +67,14 @@ pub enum Work {
         agent: AgentId,
         /// Pause or resume.
         paused: bool,
+    },
+    /// The gateway itself tells agents (of any project) something: a maintenance window, how a dependency is. Agents
+    /// that do not exist any more are passed over. → [`Outcome::Done`]
+    Tell {
+        /// Whom.
+        agents: Vec<AgentId>,
+        /// What.
+        body: Body,
     },
     /// Deadlines of agents (of any project) may have passed. → [`Outcome::Done`]
     Deadlines(Vec<AgentId>),

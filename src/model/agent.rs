@@ -35,6 +35,8 @@ pub struct AgentState {
     pub flaps: Vec<Timestamp>,
     /// Trouble told by the agent or by others, short of a failure.
     pub report: Option<Report>,
+    /// What the agent depends on and does not work, by name; at most [`DEPENDENCIES_MAX`].
+    pub dependencies: Vec<FailingDependency>,
     /// The newest error, of whatever kind.
     pub last_error: Option<ErrorNote>,
     /// The newest run seen.
@@ -112,11 +114,13 @@ pub struct Life {
     pub stopped_at: Option<Timestamp>,
     /// An operator does not want the agent watched.
     pub paused: bool,
+    /// Set while a maintenance window holds: until when.
+    pub maintenance_until: Option<Timestamp>,
     /// Silence counts from here at the earliest: set when watching begins anew (resumed, new settings, restarted, there
     /// again after a deliberate end).
     pub watched_since: Option<Timestamp>,
-    /// Bit set of [`Source`]s heard from, by index in [`Source::ALL`].
-    pub sources: u8,
+    /// When each source was last heard, by index in [`Source::ALL`]; zero for never.
+    pub heard: [Timestamp; Source::ALL.len()],
     /// Interval the sender declared, in milliseconds.
     pub declared_interval_ms: Option<u32>,
 }
@@ -127,14 +131,24 @@ impl Life {
         self.own.or(self.supervisor)
     }
 
-    /// Remembers that `source` was heard.
-    pub fn heard(&mut self, source: Source) {
-        self.sources |= 1 << source as u8;
+    /// Remembers that `source` was heard at `now`.
+    pub fn hear(&mut self, source: Source, now: Timestamp) {
+        self.heard[source as usize] = now;
+    }
+
+    /// The sources heard from, each with when it was last.
+    pub fn signals(&self) -> impl Iterator<Item = (Source, Timestamp)> + '_ {
+        Source::ALL.into_iter().zip(self.heard).filter(|(_, at)| *at != Timestamp::default())
     }
 
     /// The sources heard from.
     pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
-        Source::ALL.into_iter().filter(|s| self.sources & (1 << *s as u8) != 0)
+        self.signals().map(|(source, _)| source)
+    }
+
+    /// Whether an operator took the agent out of the watch, for good or for a while.
+    pub const fn is_off_watch(&self) -> bool {
+        self.paused || self.maintenance_until.is_some()
     }
 }
 
@@ -253,6 +267,9 @@ pub struct Spend {
     pub day_warned: bool,
 }
 
+/// The longest text of a [`Report`] kept, in bytes.
+pub const REPORT_TEXT_BYTES_MAX: usize = 96;
+
 /// Trouble that is not (yet) a failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -264,7 +281,23 @@ pub struct Report {
     pub at: Timestamp,
     /// Good reports since.
     pub good_since: u8,
-    /// What was told, cut as error texts are.
+    /// What was told, at most [`REPORT_TEXT_BYTES_MAX`] bytes.
+    pub message: Box<str>,
+}
+
+/// How many failing dependencies of an agent are remembered; of more, the first ones are.
+pub const DEPENDENCIES_MAX: usize = 3;
+
+/// Something the agent depends on that does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingDependency {
+    /// Its name.
+    pub name: Box<str>,
+    /// When that was told first.
+    pub since: Timestamp,
+    /// When it was told last.
+    pub at: Timestamp,
+    /// What is wrong with it.
     pub message: Box<str>,
 }
 

@@ -37,11 +37,14 @@ pub enum Source {
     Opamp,
     /// The gateway itself: deadlines, command results, operators.
     Gateway,
+    /// Probes of what agents depend on.
+    Probe,
 }
 
 impl Source {
     /// Every source that stands in labels and in `sources` of a status row.
-    pub const ALL: [Self; 6] = [Self::Agent, Self::Supervisor, Self::Otlp, Self::Langfuse, Self::Opamp, Self::Gateway];
+    pub const ALL: [Self; 7] =
+        [Self::Agent, Self::Supervisor, Self::Otlp, Self::Langfuse, Self::Opamp, Self::Gateway, Self::Probe];
 
     /// The word used in JSON and labels.
     pub const fn word(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Source {
             Self::Langfuse => "langfuse",
             Self::Opamp => "opamp",
             Self::Gateway => "gateway",
+            Self::Probe => "probe",
         }
     }
 }
@@ -71,10 +75,15 @@ pub enum Body {
     Problem(Problem),
     /// Someone else's word that the trouble is over.
     Recovered,
+    /// How something is that the agent depends on: trouble makes the agent `degraded`, and never restarts it.
+    Dependency(DependencyReport),
     /// A command for the agent changed its state.
     Command(CommandUpdate),
     /// An operator paused the agent (`true`) or let it go on (`false`).
     Paused(bool),
+    /// A maintenance window holds until this time (which may be moved by telling again), or is over (`None`). The end
+    /// needs no second telling: it is a deadline.
+    Maintenance(Option<Timestamp>),
     /// The agent's settings changed; deadlines are to be computed anew.
     PolicyChanged,
     /// Time passed.
@@ -249,7 +258,7 @@ pub struct Run {
 }
 
 /// The longest error text kept, in bytes.
-pub const ERROR_TEXT_BYTES_MAX: usize = 256;
+pub const ERROR_TEXT_BYTES_MAX: usize = 160;
 
 /// An error as told. Its text is shown to people and never used as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -278,6 +287,23 @@ pub struct Problem {
     pub event: &'static str,
     /// Whether a restart may be asked for, if the agent's policy allows it.
     pub restart: bool,
+}
+
+/// The longest name of a dependency kept, in bytes.
+pub const DEPENDENCY_NAME_BYTES_MAX: usize = 24;
+/// The longest text about a failing dependency kept, in bytes.
+pub const DEPENDENCY_TEXT_BYTES_MAX: usize = 40;
+
+/// How something is that an agent depends on, as its prober decided after its own patience (three failures in a row).
+/// Trouble is told again while it lasts, at least every five minutes: what nobody tells of any more lapses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DependencyReport {
+    /// Which dependency; cut to [`DEPENDENCY_NAME_BYTES_MAX`].
+    pub name: String,
+    /// Whether it works.
+    pub healthy: bool,
+    /// What is wrong with it; cut to [`DEPENDENCY_TEXT_BYTES_MAX`].
+    pub message: String,
 }
 
 /// A change of one of the agent's commands.

@@ -76,6 +76,7 @@ impl Draw {
             loops: self.maybe(|d| Box::new(d.loops())),
             spend: self.maybe(|d| Box::new(d.spend())),
             flaps: (0..self.number() % FLAPS_MAX as u64).map(|_| self.time()).collect(),
+            dependencies: (0..self.number() % 4).map(|_| self.dependency()).collect(),
             report: self.maybe(|d| Report {
                 source: d.one(&Source::ALL),
                 since: d.time(),
@@ -107,6 +108,15 @@ impl Draw {
         }
     }
 
+    fn dependency(&mut self) -> FailingDependency {
+        FailingDependency {
+            name: self.text(32).into(),
+            since: self.time(),
+            at: self.time(),
+            message: self.text(48).into(),
+        }
+    }
+
     fn life(&mut self) -> Life {
         Life {
             run_since: self.maybe(Self::time),
@@ -118,7 +128,8 @@ impl Draw {
             stopped_at: self.maybe(Self::time),
             paused: self.yes(),
             watched_since: self.maybe(Self::time),
-            sources: self.small() as u8,
+            maintenance_until: self.maybe(Self::time),
+            heard: std::array::from_fn(|_| self.time()),
             declared_interval_ms: self.maybe(Self::small),
         }
     }

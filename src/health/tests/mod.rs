@@ -3,6 +3,7 @@
 
 mod loops;
 mod oracle;
+mod watch;
 
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Story {
         let source = match body {
             Body::SupervisorReport(_) => Source::Supervisor,
             Body::Problem(_) => Source::Langfuse,
-            Body::Command(_) | Body::Paused(_) => Source::Gateway,
+            Body::Command(_) | Body::Paused(_) | Body::Maintenance(_) => Source::Gateway,
             _ => Source::Agent,
         };
         if secs > self.now {
@@ -363,6 +364,9 @@ fn any_body() -> impl Strategy<Value = Body> {
             restart: true
         })),
         any::<bool>().prop_map(Body::Paused),
+        any::<Option<i64>>().prop_map(|until| Body::Maintenance(until.map(Timestamp))),
+        (".{0,99}", ".{0,199}", any::<bool>())
+            .prop_map(|(name, message, healthy)| Body::Dependency(DependencyReport { name, healthy, message })),
         Just(Body::WorkStarted),
         Just(Body::Recovered),
         Just(Body::PolicyChanged),
@@ -459,7 +463,10 @@ fn the_largest_state_is_within_its_bound() {
             ..Activity::default()
         };
         s.feed(Source::Otlp, Body::Activity(Box::new(told)));
+        let (name, message) = (format!("{}{}", n % 9, long(400)), long(400));
+        s.feed(Source::Probe, Body::Dependency(DependencyReport { name, healthy: false, message }));
     }
+    s.feed(Source::Gateway, Body::Maintenance(Some(at(10_000))));
     let bytes = postcard::to_stdvec(&s.state).unwrap().len();
     assert!(bytes <= STATE_BYTES_MAX, "{bytes} bytes");
     assert!(bytes > STATE_BYTES_MAX / 2, "{bytes} bytes: this story no longer fills the state");

@@ -80,6 +80,7 @@ impl Planner<'_> {
     pub(super) fn tell(&mut self, id: AgentId, body: Body) {
         let Some(agent) = self.agents.get(&id).map(|row| row.key.clone()) else { return };
         let received_at = self.context.now;
-        self.apply(id, &Observation { agent, received_at, at: None, source: Source::Gateway, body });
+        let source = if matches!(body, Body::Dependency(_)) { Source::Probe } else { Source::Gateway };
+        self.apply(id, &Observation { agent, received_at, at: None, source, body });
     }
 }

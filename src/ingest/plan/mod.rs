@@ -100,7 +100,7 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
             Work::Restart { agent, .. } | Work::Settings { agent, .. } | Work::Pause { agent, .. } => {
                 set.agent_ids.push(*agent);
             }
-            Work::Deadlines(ids) => set.agent_ids.extend(ids),
+            Work::Deadlines(ids) | Work::Tell { agents: ids, .. } => set.agent_ids.extend(ids),
             Work::HandOut { .. } | Work::CommandResult { .. } | Work::CommandDeadlines(_) | Work::Presence(_) => {}
         }
     }
@@ -175,6 +175,10 @@ impl<'a> Planner<'a> {
             }
             Work::Settings { agent, settings } => Outcome::Changed(self.set(project, agent, *settings)),
             Work::Pause { agent, paused } => Outcome::Changed(self.pause(project, agent, paused)),
+            Work::Tell { agents, body } => {
+                agents.into_iter().for_each(|id| self.tell(id, body.clone()));
+                Outcome::Done
+            }
             Work::Deadlines(ids) => {
                 ids.into_iter().for_each(|id| self.deadline(id));
                 Outcome::Done

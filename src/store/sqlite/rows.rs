@@ -15,7 +15,7 @@ use crate::model::{
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
 
 /// The format of encoded states. Version n reads n and n-1.
-const STATE_FORMAT: u8 = 1;
+const STATE_FORMAT: u8 = 2;
 /// The format of memory blocks.
 const BLOCK_FORMAT: u8 = 1;
 

@@ -1,0 +1,70 @@
+//! What operators and the gateway itself tell: maintenance windows, dependencies.
+
+use super::*;
+
+fn dependency(name: &str, healthy: bool) -> Body {
+    let message = if healthy { "" } else { "503 Service Unavailable" };
+    Body::Dependency(DependencyReport { name: name.into(), healthy, message: message.into() })
+}
+
+#[test]
+fn maintenance_holds_alerts_and_restarts_and_ends_by_itself_with_every_deadline_anew() {
+    let mut s = story();
+    s.policy.auto_restart = true;
+    s.at(0, beat(BeatStatus::Ok)).at(10, supervised(true)).beats(60, 600).at(610, Body::Maintenance(Some(at(3000))));
+    assert_eq!(reason(&s.state, &s.policy, at(610)), format!("under maintenance until {}", at(3000)));
+    s.until(2999);
+    assert!(s.state.conditions.is(Condition::Down, Level::Hard), "it is measured all the same");
+    s.until(5000).expect(&log(&[(610, Maintenance), (3000, Healthy), (3090, Degraded), (3190, Down)]));
+    assert_eq!(s.wishes.iter().map(|(t, _)| *t).collect::<Vec<_>>(), [3190]);
+}
+
+#[test]
+fn maintenance_can_be_prolonged_and_cut_short() {
+    let mut s = story();
+    s.beats(0, 120).at(130, Body::Maintenance(Some(at(200)))).at(150, Body::Maintenance(Some(at(1000)))).until(700);
+    assert_eq!(s.state.status, Maintenance);
+    s.at(700, Body::Maintenance(None)).until(1000);
+    s.expect(&log(&[(130, Maintenance), (700, Healthy), (790, Degraded), (890, Down)]));
+}
+
+#[test]
+fn a_pause_outlasts_a_maintenance_window() {
+    let mut s = story();
+    s.beats(0, 60).at(70, Body::Maintenance(Some(at(500)))).at(80, Body::Paused(true)).until(600);
+    assert_eq!(s.state.status, Paused);
+    s.at(600, Body::Paused(false)).until(689).expect(&log(&[(70, Maintenance), (80, Paused), (600, Healthy)]));
+}
+
+#[test]
+fn a_failing_dependency_degrades_and_never_restarts() {
+    let mut s = story();
+    s.policy.auto_restart = true;
+    s.at(0, beat(BeatStatus::Ok)).at(10, supervised(true)).beats(60, 60).at(70, dependency("llm", false));
+    assert_eq!((s.state.status, s.state.conditions.get(Condition::Degraded).unwrap().level), (Degraded, Level::Soft));
+    assert_eq!(reason(&s.state, &s.policy, at(70)), "dependency llm fails: 503 Service Unavailable");
+    s.beats(120, 180).until(190);
+    assert!(s.state.conditions.is(Condition::Degraded, Level::Hard), "sustained for two intervals");
+    s.at(200, dependency("llm", true)).beats(240, 300).expect(&log(&[(70, Degraded), (200, Healthy)]));
+    assert!(s.wishes.is_empty());
+}
+
+#[test]
+fn good_beats_do_not_heal_a_dependency_and_what_nobody_tells_of_any_more_lapses() {
+    let mut s = story();
+    s.beats(0, 60).at(70, dependency("llm", false)).beats(120, 600);
+    assert_eq!(s.state.status, Degraded);
+    s.beats(660, 720).expect(&log(&[(70, Degraded), (670, Healthy)]));
+}
+
+#[test]
+fn a_dependency_proves_no_life_and_many_of_them_stay_bounded() {
+    let mut s = story();
+    s.beats(0, 600);
+    for n in 0..20 {
+        s.at(610 + n, dependency(&format!("{n}{}", "x".repeat(500)), false));
+    }
+    assert_eq!(s.state.dependencies.len(), DEPENDENCIES_MAX);
+    s.until(790);
+    assert_eq!(s.state.status, Down);
+}
