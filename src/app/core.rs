@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::rules::ConfigRules;
-use super::{MEMORY, Options, StartError, first_start, refresh, routes};
+use super::{MEMORY, Options, Refresh, StartError, first_start, routes};
 use crate::config::Config;
 use crate::evaluator::{self, Evaluator};
 use crate::http::auth::Keyring;
@@ -23,6 +23,8 @@ pub struct Core {
     pub routers: Routers,
     /// The key made up at the first start, to be told once.
     pub first_key: Option<String>,
+    /// Reads keys and projects again.
+    pub refresh: Refresh,
     /// The parts that run.
     pub tasks: Tasks,
 }
@@ -59,7 +61,13 @@ impl Core {
         let keyring = Keyring::default();
         let config = Arc::new(config);
         let rules = Arc::new(ConfigRules::new(config.clone()));
-        refresh::refresh(&*store, &keyring, &rules).await?;
+        let refresh = Refresh {
+            store: store.clone(),
+            keyring: keyring.clone(),
+            rules: rules.clone(),
+            clock: options.clock.clone(),
+        };
+        refresh.refresh().await?;
 
         let metrics = ProcessMetrics::new();
         let now = options.clock.now();
@@ -104,10 +112,7 @@ impl Core {
             rules: rules.clone(),
             memory: MEMORY,
         };
-        let background = vec![
-            tokio::spawn(evaluator.run(stopped.clone())),
-            tokio::spawn(refresh::run(store, keyring, rules, stopped)),
-        ];
-        Ok(Self { routers, first_key, tasks: Tasks { stop, background, lane } })
+        let background = vec![tokio::spawn(evaluator.run(stopped.clone())), tokio::spawn(refresh.clone().run(stopped))];
+        Ok(Self { routers, first_key, refresh, tasks: Tasks { stop, background, lane } })
     }
 }

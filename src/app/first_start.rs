@@ -43,15 +43,8 @@ pub async fn prepare(store: &dyn Store, config: &Config, options: &Options) -> R
 }
 
 fn new_key(key: &str, project: &Project, label: &str, now: Timestamp) -> ApiKey {
-    ApiKey {
-        id: key_id(key.as_bytes()),
-        project: project.id,
-        hash: hash_key(key.as_bytes()),
-        scopes: Scopes::of(&FIRST_SCOPES),
-        label: label.into(),
-        created_at: now,
-        revoked_at: None,
-    }
+    let (id, hash) = (key_id(key.as_bytes()), hash_key(key.as_bytes()));
+    ApiKey { label: label.into(), ..ApiKey::new(id, project.id, hash, Scopes::of(&FIRST_SCOPES), now) }
 }
 
 /// Keeps the key in a file that only its owner can read.

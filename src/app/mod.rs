@@ -25,6 +25,7 @@ use crate::store::{Store, StoreError};
 
 pub use self::core::{Core, Routers, Tasks};
 pub use listeners::Addresses;
+pub use refresh::Refresh;
 
 /// How long spans and dedup keys are remembered: a sender's retry comes well within it.
 const MEMORY: Duration = Duration::from_secs(2 * 3600);
@@ -73,6 +74,7 @@ pub enum StartError {
 pub struct App {
     addresses: Addresses,
     store: Arc<dyn Store>,
+    refresh: Refresh,
     /// What accepts; these end first.
     servers: Vec<JoinHandle<()>>,
     tasks: Tasks,
@@ -96,7 +98,8 @@ impl App {
         listeners: listeners::Bound,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses()?;
-        let Core { routers, first_key, tasks } = Core::start(config, &options, store.clone(), addresses.http).await?;
+        let Core { routers, first_key, refresh, tasks } =
+            Core::start(config, &options, store.clone(), addresses.http).await?;
         let start =
             |listener: TcpListener, router| tokio::spawn(serve::serve(listener, router, tasks.stop.subscribe()));
         let servers = vec![
@@ -112,7 +115,7 @@ impl App {
         if let Some(key) = first_key {
             first_start::greet(&key, &addresses);
         }
-        Ok(Self { addresses, store, servers, tasks })
+        Ok(Self { addresses, store, refresh, servers, tasks })
     }
 
     /// Where the gateway listens.
@@ -123,6 +126,11 @@ impl App {
     /// Where everything is kept.
     pub fn store(&self) -> Arc<dyn Store> {
         self.store.clone()
+    }
+
+    /// Reads keys and projects again at once, which otherwise happens twice a second.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.refresh.refresh().await
     }
 
     /// Stops accepting, finishes what was accepted, and ends within 10 s.

@@ -48,15 +48,9 @@ pub fn run(common: &Common, command: KeysCommand, environment: &Environment) -> 
                 anyhow!("{word:?} is not a scope; use one or more of {}", all.join(", "))
             })?;
             let key = Ids::system().api_key();
-            file.put_key(&ApiKey {
-                id: key_id(key.as_bytes()),
-                project: file.ensure_project(&project)?.id,
-                hash: hash_key(key.as_bytes()),
-                scopes,
-                label,
-                created_at: now,
-                revoked_at: None,
-            })?;
+            let (id, hash) = (key_id(key.as_bytes()), hash_key(key.as_bytes()));
+            let project = file.ensure_project(&project)?.id;
+            file.put_key(&ApiKey { label, ..ApiKey::new(id, project, hash, scopes, now) })?;
             println!("{key}");
         }
         KeysCommand::List => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
@@ -22,16 +23,32 @@ pub struct Keyring(Arc<ArcSwap<HashMap<String, Entry>>>);
 struct Entry {
     hash: [u8; 32],
     caller: Caller,
+    /// Whether it was used since somebody asked last.
+    used: Arc<AtomicBool>,
 }
 
 impl Keyring {
-    /// Replaces all keys. Revoked ones are left out.
+    /// Replaces all keys. Revoked ones are left out; expired ones are the caller's to leave out, who knows the time.
     pub fn replace(&self, keys: Vec<ApiKey>) {
+        let before = self.0.load();
         let entries = keys.into_iter().filter(|k| k.revoked_at.is_none()).map(|k| {
-            let caller = Caller { project: k.project, key_id: k.id.as_str().into(), scopes: k.scopes };
-            (k.id, Entry { hash: k.hash, caller })
+            let caller = Caller {
+                project: k.project,
+                key_id: k.id.as_str().into(),
+                scopes: k.scopes,
+                global: k.global && k.scopes.has(Scope::Admin),
+            };
+            let used = before.get(&k.id).map_or_else(Arc::default, |known| known.used.clone());
+            (k.id, Entry { hash: k.hash, caller, used })
         });
         self.0.store(Arc::new(entries.collect()));
+    }
+
+    /// The ids of the keys that were used since this was asked last.
+    pub fn take_used(&self) -> Vec<String> {
+        let keys = self.0.load();
+        let used = keys.iter().filter(|(_, entry)| entry.used.swap(false, Ordering::Relaxed));
+        used.map(|(id, _)| id.clone()).collect()
     }
 
     /// Who makes the request, if its key opens something and has `scope`; else 401 or 403.
@@ -68,7 +85,13 @@ impl Keyring {
         let hash = hash_key(key);
         let keys = self.0.load();
         let entry = keys.get(&key_id(key))?;
-        bool::from(entry.hash.ct_eq(&hash)).then(|| entry.caller.clone())
+        bool::from(entry.hash.ct_eq(&hash)).then(|| {
+            // Written once between two looks at it, so that senders on many cores do not fight over it.
+            if !entry.used.load(Ordering::Relaxed) {
+                entry.used.store(true, Ordering::Relaxed);
+            }
+            entry.caller.clone()
+        })
     }
 }
 
@@ -99,15 +122,8 @@ mod tests {
 
     fn ring(key: &str) -> Keyring {
         let ring = Keyring::default();
-        ring.replace(vec![ApiKey {
-            id: key_id(key.as_bytes()),
-            project: ProjectId(1),
-            hash: hash_key(key.as_bytes()),
-            scopes: Scopes::of(&[Scope::Ingest]),
-            label: String::new(),
-            created_at: Timestamp(0),
-            revoked_at: None,
-        }]);
+        let (id, hash) = (key_id(key.as_bytes()), hash_key(key.as_bytes()));
+        ring.replace(vec![ApiKey::new(id, ProjectId(1), hash, Scopes::of(&[Scope::Ingest]), Timestamp(0))]);
         ring
     }
 

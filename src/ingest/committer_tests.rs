@@ -98,6 +98,9 @@ impl Store for Gated {
     async fn put_key(&self, key: ApiKey) -> Result<(), StoreError> {
         self.inner.put_key(key).await
     }
+    async fn touch_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.touch_keys(ids, at).await
+    }
     async fn presence(&self) -> Result<PastPresence, StoreError> {
         self.inner.presence().await
     }

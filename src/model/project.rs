@@ -100,6 +100,35 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// From when on it opens nothing any more.
+    pub expires_at: Option<Timestamp>,
+    /// When it was used last, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Whether its scope `admin` reaches all projects, not only its own.
+    pub global: bool,
+}
+
+impl ApiKey {
+    /// A key without a label that does not expire and is for one project only.
+    pub fn new(id: String, project: ProjectId, hash: [u8; 32], scopes: Scopes, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            project,
+            hash,
+            scopes,
+            label: String::new(),
+            created_at,
+            revoked_at: None,
+            expires_at: None,
+            last_used_at: None,
+            global: false,
+        }
+    }
+
+    /// Whether it opens anything at `now`.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|at| now < at)
+    }
 }
 
 /// Who makes a request, once its key has been checked.
@@ -111,6 +140,8 @@ pub struct Caller {
     pub key_id: Arc<str>,
     /// What the key may do.
     pub scopes: Scopes,
+    /// Whether it administers all projects.
+    pub global: bool,
 }
 
 #[cfg(test)]

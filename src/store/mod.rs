@@ -203,6 +203,9 @@ pub trait Store: Send + Sync + 'static {
     /// Adds a key or replaces the one of the same id.
     async fn put_key(&self, key: ApiKey) -> Result<(), StoreError>;
 
+    /// Notes that the keys of these ids were used at `at`. Ids that are not known are passed over.
+    async fn touch_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), StoreError>;
+
     /// What is known of the gateway's own presence.
     async fn presence(&self) -> Result<PastPresence, StoreError>;
 

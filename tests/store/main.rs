@@ -82,6 +82,7 @@ conformance! {
     projects {
         a_project_is_made_once,
         keys_are_put_replaced_and_revoked,
+        the_last_use_of_a_key_is_noted,
         presence_and_gaps_survive_a_restart,
         a_gap_told_again_is_one_gap,
         only_the_newest_gaps_are_kept,

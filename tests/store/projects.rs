@@ -21,13 +21,11 @@ pub async fn keys_are_put_replaced_and_revoked(fixture: Fixture) {
     let store = fixture.open();
     let project = store.ensure_project("default").await.unwrap().id;
     let key = |id: &str, secs| ApiKey {
-        id: id.into(),
-        project,
-        hash: [7; 32],
-        scopes: Scopes::of(&[Scope::Ingest, Scope::Admin]),
         label: "laptop ü".into(),
-        created_at: at(secs),
-        revoked_at: None,
+        expires_at: Some(at(secs + 100)),
+        last_used_at: Some(at(secs + 50)),
+        global: secs == 2,
+        ..ApiKey::new(id.into(), project, [7; 32], Scopes::of(&[Scope::Ingest, Scope::Admin]), at(secs))
     };
     let (first, second) = (key("aaaa", 1), key("bbbb", 2));
     store.put_key(first.clone()).await.unwrap();
@@ -51,6 +49,15 @@ async fn note(store: &dyn Store, alive: i64, gaps: &[(i64, i64)]) {
     let gaps = gaps.iter().map(|(from, to)| (at(*from), at(*to))).collect();
     let presence = Some(PresenceWrite { alive_at: at(alive), gaps });
     commit(store, WriteSet { presence, ..WriteSet::default() }).await;
+}
+
+pub async fn the_last_use_of_a_key_is_noted(fixture: Fixture) {
+    let store = fixture.open();
+    let key = ApiKey::new("aaaa".into(), P1, [7; 32], Scopes::of(&[Scope::Read]), at(1));
+    store.put_key(key.clone()).await.unwrap();
+    store.touch_keys(vec!["aaaa".into(), "unknown".into()], at(60)).await.unwrap();
+    let store = fixture.reopen(store);
+    assert_eq!(store.keys().await.unwrap(), [ApiKey { last_used_at: Some(at(60)), ..key }]);
 }
 
 pub async fn presence_and_gaps_survive_a_restart(fixture: Fixture) {

@@ -58,13 +58,8 @@ async fn keys_can_be_made_while_the_gateway_runs() {
     let file = KeyFile::open(&place.file()).unwrap();
     let project = file.ensure_project("default").unwrap();
     let key = ApiKey {
-        id: "aaaa".into(),
-        project: project.id,
-        hash: [1; 32],
-        scopes: Scopes::of(&[Scope::Read]),
         label: "from the command line".into(),
-        created_at: at(1),
-        revoked_at: None,
+        ..ApiKey::new("aaaa".into(), project.id, [1; 32], Scopes::of(&[Scope::Read]), at(1))
     };
     file.put_key(&key).unwrap();
     assert_eq!(store.keys().await.unwrap().first(), Some(&key));

@@ -59,6 +59,9 @@ impl Store for FixedStore {
     async fn put_key(&self, _: ApiKey) -> Result<(), StoreError> {
         no()
     }
+    async fn touch_keys(&self, _: Vec<String>, _: Timestamp) -> Result<(), StoreError> {
+        no()
+    }
     async fn presence(&self) -> Result<PastPresence, StoreError> {
         no()
     }

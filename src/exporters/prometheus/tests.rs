@@ -34,14 +34,9 @@ fn exporter(rows: Vec<AgentRow>, fails: bool, require_key: bool) -> PrometheusEx
     let keyring = Keyring::default();
     keyring.replace(
         [("reader", 2, Scope::Read), ("sender", 2, Scope::Ingest)]
-            .map(|(key, project, scope)| ApiKey {
-                id: key_id(key.as_bytes()),
-                project: ProjectId(project),
-                hash: hash_key(key.as_bytes()),
-                scopes: Scopes::of(&[scope]),
-                label: String::new(),
-                created_at: NOW,
-                revoked_at: None,
+            .map(|(key, project, scope)| {
+                let (id, hash) = (key_id(key.as_bytes()), hash_key(key.as_bytes()));
+                ApiKey::new(id, ProjectId(project), hash, Scopes::of(&[scope]), NOW)
             })
             .into(),
     );

@@ -17,14 +17,9 @@ const BATCH: &str = "/api/v1/heartbeat/batch";
 
 fn keyring() -> Keyring {
     let ring = Keyring::default();
-    let key = |key: &str, scope| ApiKey {
-        id: key_id(key.as_bytes()),
-        project: ProjectId(3),
-        hash: hash_key(key.as_bytes()),
-        scopes: Scopes::of(&[scope]),
-        label: String::new(),
-        created_at: NOW,
-        revoked_at: None,
+    let key = |key: &str, scope| {
+        let (id, hash) = (key_id(key.as_bytes()), hash_key(key.as_bytes()));
+        ApiKey::new(id, ProjectId(3), hash, Scopes::of(&[scope]), NOW)
     };
     ring.replace(vec![key("cv_test", Scope::Ingest), key("cv_read", Scope::Read)]);
     ring

@@ -18,15 +18,8 @@ const SECRET: &str = "lf-whsec_0000";
 
 fn keyring() -> Keyring {
     let ring = Keyring::default();
-    ring.replace(vec![ApiKey {
-        id: key_id(b"cv_test"),
-        project: ProjectId(3),
-        hash: hash_key(b"cv_test"),
-        scopes: Scopes::of(&[Scope::Ingest]),
-        label: String::new(),
-        created_at: NOW,
-        revoked_at: None,
-    }]);
+    let scopes = Scopes::of(&[Scope::Ingest]);
+    ring.replace(vec![ApiKey::new(key_id(b"cv_test"), ProjectId(3), hash_key(b"cv_test"), scopes, NOW)]);
     ring
 }
 

@@ -152,6 +152,12 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn touch_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        inner.tables.keys.iter_mut().filter(|key| ids.contains(&key.id)).for_each(|key| key.last_used_at = Some(at));
+        Ok(())
+    }
+
     async fn presence(&self) -> Result<PastPresence, StoreError> {
         Ok(self.lock().presence.clone())
     }

@@ -263,6 +263,10 @@ impl Store for SqliteStore {
         self.writer.run(move |db| rows::write_key(db, &key)).await
     }
 
+    async fn touch_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.run(move |db| rows::touch_keys(db, &ids, at)).await
+    }
+
     async fn presence(&self) -> Result<PastPresence, StoreError> {
         self.read(rows::read_presence).await
     }

@@ -116,7 +116,8 @@ pub fn read_projects(db: &Connection) -> rusqlite::Result<Vec<Project>> {
 /// All keys.
 pub fn read_keys(db: &Connection) -> rusqlite::Result<Vec<ApiKey>> {
     let mut statement = db.prepare_cached(
-        "SELECT id, project_id, hash, scopes, label, created_at, revoked_at FROM api_keys ORDER BY created_at, id",
+        "SELECT id, project_id, hash, scopes, label, created_at, revoked_at, expires_at, last_used_at, global
+         FROM api_keys ORDER BY created_at, id",
     )?;
     let keys = statement.query_map([], |row| {
         let scopes: String = row.get(3)?;
@@ -129,6 +130,9 @@ pub fn read_keys(db: &Connection) -> rusqlite::Result<Vec<ApiKey>> {
             label: row.get(4)?,
             created_at: Timestamp(row.get(5)?),
             revoked_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
+            expires_at: row.get::<_, Option<i64>>(7)?.map(Timestamp),
+            last_used_at: row.get::<_, Option<i64>>(8)?.map(Timestamp),
+            global: row.get(9)?,
         })
     })?;
     keys.collect()
@@ -137,10 +141,12 @@ pub fn read_keys(db: &Connection) -> rusqlite::Result<Vec<ApiKey>> {
 /// Adds a key or replaces the one of the same id.
 pub fn write_key(db: &Connection, key: &ApiKey) -> rusqlite::Result<()> {
     db.execute(
-        "INSERT INTO api_keys (id, project_id, hash, scopes, label, created_at, revoked_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO api_keys
+             (id, project_id, hash, scopes, label, created_at, revoked_at, expires_at, last_used_at, global)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id, hash = excluded.hash, scopes = excluded.scopes,
-             label = excluded.label, created_at = excluded.created_at, revoked_at = excluded.revoked_at",
+             label = excluded.label, created_at = excluded.created_at, revoked_at = excluded.revoked_at,
+             expires_at = excluded.expires_at, last_used_at = excluded.last_used_at, global = excluded.global",
         (
             &key.id,
             key.project.0,
@@ -149,9 +155,21 @@ pub fn write_key(db: &Connection, key: &ApiKey) -> rusqlite::Result<()> {
             &key.label,
             key.created_at.0,
             key.revoked_at.map(|t| t.0),
+            key.expires_at.map(|t| t.0),
+            key.last_used_at.map(|t| t.0),
+            key.global,
         ),
     )
     .map(drop)
+}
+
+/// Notes when keys were used last.
+pub fn touch_keys(db: &Connection, ids: &[String], at: Timestamp) -> rusqlite::Result<()> {
+    let transaction = db.unchecked_transaction()?;
+    for id in ids {
+        transaction.prepare_cached("UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1")?.execute((id, at.0))?;
+    }
+    transaction.commit()
 }
 
 /// The project of this name, made when it is missing.

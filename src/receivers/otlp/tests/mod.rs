@@ -53,14 +53,9 @@ impl Submit for Recorder {
 
 fn otlp(recorder: &Recorder) -> Otlp<Recorder> {
     let keyring = Keyring::default();
-    let key = |text: &str, scope| ApiKey {
-        id: key_id(text.as_bytes()),
-        project: PROJECT,
-        hash: hash_key(text.as_bytes()),
-        scopes: Scopes::of(&[scope]),
-        label: String::new(),
-        created_at: Timestamp(0),
-        revoked_at: None,
+    let key = |text: &str, scope| {
+        let (id, hash) = (key_id(text.as_bytes()), hash_key(text.as_bytes()));
+        ApiKey::new(id, PROJECT, hash, Scopes::of(&[scope]), Timestamp(0))
     };
     keyring.replace(vec![key(KEY, Scope::Ingest), key(READER, Scope::Read)]);
     Otlp {

@@ -1,0 +1,4 @@
+//! The API as a client meets it: a whole gateway in this process, over HTTP, at a time that the story sets.
+
+mod agents;
+mod gateway;
