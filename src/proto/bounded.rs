@@ -48,6 +48,10 @@ impl Bounded for ExportTraceServiceRequest {
     const KIND: Kind = Kind::Traces;
 }
 
+impl Bounded for KeyValue {
+    const KIND: Kind = Kind::KeyValue;
+}
+
 impl Bounded for ExportLogsServiceRequest {
     const KIND: Kind = Kind::Logs;
 }

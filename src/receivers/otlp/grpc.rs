@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use prost::Message;
+use bytes::Bytes;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Otlp, data_points, log_records, spans};
+use super::raw::{RawTraceService, TakeTraces};
+use super::{Otlp, data_points, log_records, wire};
 use crate::http::ApiError;
 use crate::model::Caller;
 use crate::proto::opentelemetry::proto::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
@@ -24,12 +25,7 @@ use crate::proto::opentelemetry::proto::collector::metrics::v1::metrics_service_
 use crate::proto::opentelemetry::proto::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
-use crate::proto::opentelemetry::proto::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use crate::proto::opentelemetry::proto::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use crate::proto::opentelemetry::proto::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use crate::receivers::Submit;
 
 /// The three services as routes; any other path is answered `UNIMPLEMENTED`.
@@ -41,26 +37,21 @@ pub fn routes<S: Submit>(otlp: Otlp<S>) -> Router {
         request.extensions_mut().insert(caller);
         Ok(request)
     };
-    Routes::new(
-        TraceServiceServer::new(service.clone())
-            .accept_compressed(Gzip)
-            .accept_compressed(Zstd)
-            .max_decoding_message_size(max),
-    )
-    .add_service(
-        LogsServiceServer::new(service.clone())
-            .accept_compressed(Gzip)
-            .accept_compressed(Zstd)
-            .max_decoding_message_size(max),
-    )
-    .add_service(
-        MetricsServiceServer::new(service)
-            .accept_compressed(Gzip)
-            .accept_compressed(Zstd)
-            .max_decoding_message_size(max),
-    )
-    .into_axum_router()
-    .layer(InterceptorLayer::new(check))
+    Routes::new(RawTraceService::new(service.clone(), max))
+        .add_service(
+            LogsServiceServer::new(service.clone())
+                .accept_compressed(Gzip)
+                .accept_compressed(Zstd)
+                .max_decoding_message_size(max),
+        )
+        .add_service(
+            MetricsServiceServer::new(service)
+                .accept_compressed(Gzip)
+                .accept_compressed(Zstd)
+                .max_decoding_message_size(max),
+        )
+        .into_axum_router()
+        .layer(InterceptorLayer::new(check))
 }
 
 #[derive(Clone)]
@@ -83,15 +74,12 @@ fn status(error: &ApiError) -> Status {
 }
 
 #[tonic::async_trait]
-impl<S: Submit> TraceService for Service<S> {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+impl<S: Submit> TakeTraces for Service<S> {
+    async fn take(&self, request: Request<Bytes>) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let caller = caller(&request)?;
         let message = request.into_inner();
-        let bytes = message.encoded_len();
-        let rejected = self.0.take(&caller, spans::decode(&message), bytes).await.map_err(|e| status(&e))?;
+        let decoded = wire::decode(&message).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let rejected = self.0.take(&caller, decoded, message.len()).await.map_err(|e| status(&e))?;
         let partial_success = (rejected.count > 0).then(|| ExportTracePartialSuccess {
             rejected_spans: rejected.count,
             error_message: rejected.reason.to_owned(),

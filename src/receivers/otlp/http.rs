@@ -14,15 +14,14 @@ use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::pb::Status;
 
+use super::wire::{self, WireError};
 use super::{Otlp, Rejected, data_points, json, log_records, spans};
 use crate::http::{ApiError, body};
 use crate::model::Caller;
 use crate::proto::bounded::{self, DecodeError};
 use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceResponse;
 use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceResponse;
-use crate::proto::opentelemetry::proto::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use crate::proto::opentelemetry::proto::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use crate::receivers::Submit;
 
 /// Bodies over this many bytes are decoded on a thread that may block, so that they do not hold up other connections.
@@ -151,6 +150,13 @@ fn unprotobuf(error: DecodeError) -> ApiError {
     }
 }
 
+fn unwire(error: WireError) -> ApiError {
+    match error {
+        WireError::TooMany => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        WireError::Malformed(error) => undecodable(error),
+    }
+}
+
 async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     let received = match receive(&otlp, request).await {
         Ok(received) => received,
@@ -164,11 +170,10 @@ async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Res
 
 async fn take_traces<S: Submit>(otlp: &Otlp<S>, received: &Received) -> Result<Rejected, ApiError> {
     let decoded = decode(received, |encoding, body| {
-        let request = match encoding {
-            Encoding::Protobuf => bounded::decode::<ExportTraceServiceRequest>(body).map_err(unprotobuf)?,
-            Encoding::Json => json::traces(body).map_err(undecodable)?,
-        };
-        Ok(spans::decode(&request))
+        Ok(match encoding {
+            Encoding::Protobuf => wire::decode(body).map_err(unwire)?,
+            Encoding::Json => spans::decode(&json::traces(body).map_err(undecodable)?),
+        })
     })
     .await?;
     otlp.take(&received.caller, decoded, received.body.len()).await

@@ -11,9 +11,11 @@ mod conventions;
 pub mod grpc;
 pub mod http;
 pub mod json;
+mod raw;
 pub mod spans;
 #[cfg(test)]
 mod tests;
+pub mod wire;
 
 use axum::http::HeaderMap;
 

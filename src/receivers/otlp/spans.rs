@@ -2,12 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::conventions::{self, Reading};
+use super::conventions::{self, Attributes, Reading, Value};
 use crate::model::{SpanClass, SpanFacts, SpanId, Timestamp, TraceId, TraceSpans};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
-use crate::proto::opentelemetry::proto::common::v1::any_value::Value;
-use crate::proto::opentelemetry::proto::resource::v1::Resource;
-use crate::proto::opentelemetry::proto::trace::v1::Span;
 
 /// The service of resources that name none, as the OpenTelemetry SDKs call it.
 const UNKNOWN_SERVICE: &str = "unknown_service";
@@ -25,73 +22,128 @@ pub struct Decoded {
     pub reject_reason: Option<&'static str>,
 }
 
-/// Reads a request. Spans without valid ids are rejected and counted; the others go on.
+/// Reads a decoded request. Spans without valid ids are rejected and counted; the others go on.
 ///
 /// The ids' rules are those of the W3C trace context and of `trace.proto`: 16 bytes for a trace and 8 for a span, not
 /// all zero.
 pub fn decode(request: &ExportTraceServiceRequest) -> Decoded {
-    let mut decoded = Decoded::default();
-    let mut places: HashMap<(TraceId, &str), usize> = HashMap::new();
-    // Traces with at least one span that tells something.
-    let mut telling: HashSet<TraceId> = HashSet::new();
-
+    let mut gatherer = Gatherer::default();
     for resource_spans in &request.resource_spans {
-        let service = service_name(resource_spans.resource.as_ref());
+        let resource = resource_spans.resource.as_ref().map(|resource| Attributes::Decoded(&resource.attributes));
+        let service = service_name(resource.as_slice());
         for scope_spans in &resource_spans.scope_spans {
             let scope = scope_spans.scope.as_ref().map_or("", |scope| scope.name.as_str());
-            decoded.spans += scope_spans.spans.len() as u64;
             for span in &scope_spans.spans {
-                let (trace, facts) = match facts(scope, span) {
-                    Ok(read) => read,
-                    Err(reason) => {
-                        decoded.rejected += 1;
-                        decoded.reject_reason.get_or_insert(reason);
-                        continue;
-                    }
+                let frame = SpanFrame {
+                    trace: &span.trace_id,
+                    span: &span.span_id,
+                    parent: &span.parent_span_id,
+                    start_nanos: span.start_time_unix_nano,
+                    end_nanos: span.end_time_unix_nano,
                 };
-                if facts.class != SpanClass::Other {
-                    telling.insert(trace);
-                }
-                let place = *places.entry((trace, service)).or_insert_with(|| {
-                    decoded.traces.push(TraceSpans { trace, service: service.to_owned(), spans: Vec::new() });
-                    decoded.traces.len() - 1
-                });
-                decoded.traces[place].spans.push(facts);
+                gatherer.take(service, frame, || conventions::read(scope, span));
             }
         }
     }
-    decoded.traces.retain(|spans| telling.contains(&spans.trace));
-    decoded
+    gatherer.finish()
 }
 
-fn service_name(resource: Option<&Resource>) -> &str {
-    let attribute = resource.and_then(|r| r.attributes.iter().find(|a| a.key == "service.name"));
-    match attribute.and_then(|a| a.value.as_ref()).and_then(|v| v.value.as_ref()) {
-        Some(Value::StringValue(name)) if !name.trim().is_empty() => name.trim(),
+/// The agent of spans that name none: `service.name` of their resource, whose attributes may come in pieces.
+pub(super) fn service_name<'a>(resource: &[Attributes<'a>]) -> &'a str {
+    match resource.iter().find_map(|attributes| attributes.first("service.name")) {
+        Some(Value::Text(name)) if !name.trim().is_empty() => name.trim(),
         _ => UNKNOWN_SERVICE,
     }
 }
 
-fn facts(scope: &str, span: &Span) -> Result<(TraceId, SpanFacts), &'static str> {
-    let trace = id::<16>(&span.trace_id).ok_or("trace_id must be 16 bytes, not all zero")?;
-    let own = id::<8>(&span.span_id).ok_or("span_id must be 8 bytes, not all zero")?;
-    let Reading { class, agent, model, response, usage, tool, failure } = conventions::read(scope, span);
-    let start = Timestamp::from_unix_nanos(span.start_time_unix_nano);
-    let facts = SpanFacts {
-        span: SpanId(own),
-        parent: id::<8>(&span.parent_span_id).map(SpanId),
-        class,
-        agent,
-        model,
-        response,
-        usage,
-        tool,
-        start,
-        // A sender that leaves the end out, or whose clock went back, must not make a span end before it began.
-        end: Timestamp::from_unix_nanos(span.end_time_unix_nano).max(start),
-        failure,
-    };
-    Ok((TraceId(trace), facts))
+/// Where and when a span is, as sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SpanFrame<'a> {
+    pub trace: &'a [u8],
+    pub span: &'a [u8],
+    pub parent: &'a [u8],
+    pub start_nanos: u64,
+    pub end_nanos: u64,
+}
+
+/// Puts together what the spans of one request tell, whichever encoding they are read from.
+#[derive(Default)]
+pub(super) struct Gatherer<'a> {
+    decoded: Decoded,
+    places: HashMap<(TraceId, &'a str), usize>,
+    /// The trace of the last span, its service and its place: mostly those of the next one too.
+    last: Option<((TraceId, &'a str), usize)>,
+    /// Traces with at least one span that tells something.
+    telling: HashSet<TraceId>,
+}
+
+impl<'a> Gatherer<'a> {
+    /// How many spans there were.
+    pub const fn seen(&self) -> u64 {
+        self.decoded.spans
+    }
+
+    /// Takes in a span of the service `service`; `read` tells what it is about.
+    pub fn take(&mut self, service: &'a str, frame: SpanFrame<'_>, read: impl FnOnce() -> Reading) {
+        self.decoded.spans += 1;
+        let (trace, span) = match ids(&frame) {
+            Ok(ids) => ids,
+            Err(reason) => {
+                self.decoded.rejected += 1;
+                self.decoded.reject_reason.get_or_insert(reason);
+                return;
+            }
+        };
+        let Reading { class, agent, model, response, usage, tool, failure } = read();
+        let start = Timestamp::from_unix_nanos(frame.start_nanos);
+        let facts = SpanFacts {
+            span,
+            parent: id::<8>(frame.parent).map(SpanId),
+            class,
+            agent,
+            model,
+            response,
+            usage,
+            tool,
+            start,
+            // A sender that leaves the end out, or whose clock went back, must not make a span end before it began.
+            end: Timestamp::from_unix_nanos(frame.end_nanos).max(start),
+            failure,
+        };
+        if class != SpanClass::Other {
+            self.telling.insert(trace);
+        }
+        let place = self.place(trace, service);
+        self.decoded.traces[place].spans.push(facts);
+    }
+
+    fn place(&mut self, trace: TraceId, service: &'a str) -> usize {
+        let key = (trace, service);
+        if let Some((last, place)) = self.last
+            && last == key
+        {
+            return place;
+        }
+        let traces = &mut self.decoded.traces;
+        let place = *self.places.entry(key).or_insert_with(|| {
+            traces.push(TraceSpans { trace, service: service.to_owned(), spans: Vec::new() });
+            traces.len() - 1
+        });
+        self.last = Some((key, place));
+        place
+    }
+
+    /// What was gathered.
+    pub fn finish(mut self) -> Decoded {
+        self.decoded.traces.retain(|spans| self.telling.contains(&spans.trace));
+        self.decoded
+    }
+}
+
+fn ids(frame: &SpanFrame<'_>) -> Result<(TraceId, SpanId), &'static str> {
+    let trace = id::<16>(frame.trace).ok_or("trace_id must be 16 bytes, not all zero")?;
+    let span = id::<8>(frame.span).ok_or("span_id must be 8 bytes, not all zero")?;
+    Ok((TraceId(trace), SpanId(span)))
 }
 
 fn id<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
@@ -102,8 +154,9 @@ fn id<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue};
-    use crate::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans};
+    use crate::proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
+    use crate::proto::opentelemetry::proto::resource::v1::Resource;
+    use crate::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
     fn attribute(key: &str, value: &str) -> KeyValue {
         KeyValue { key: key.into(), value: Some(AnyValue { value: Some(Value::StringValue(value.into())) }) }

@@ -5,9 +5,8 @@
 
 use serde_json::Value as Json;
 
-use super::{Fact, Marks, NAME_BYTES_MAX, cut, gen_ai, names};
+use super::{Fact, Marks, NAME_BYTES_MAX, Value, cut, gen_ai, names};
 use crate::model::{ToolKey, digest64};
-use crate::proto::opentelemetry::proto::common::v1::any_value::Value;
 
 /// Arguments longer than this, in bytes, are compared as text: parsing them would cost more than it tells.
 const PARSED_BYTES_MAX: usize = 64 * 1024;
@@ -37,11 +36,11 @@ fn canonical_arguments(marks: &Marks) -> Option<String> {
         })
 }
 
-fn canonical_value(value: &Value) -> Option<String> {
+fn canonical_value(value: Value<'_>) -> Option<String> {
     match value {
-        Value::StringValue(text) if text.is_empty() => None,
-        Value::StringValue(text) => Some(canonical_text(text)),
-        other => to_json(other, 0).map(canonical),
+        Value::Text("") => None,
+        Value::Text(text) => Some(canonical_text(text)),
+        other => other.to_json(DEPTH_MAX).map(canonical),
     }
 }
 
@@ -128,34 +127,6 @@ fn write_sorted(json: &Json, out: &mut String) {
         }
         scalar => out.push_str(&scalar.to_string()),
     }
-}
-
-/// A structured attribute as JSON; `None` when it is nested too deep.
-fn to_json(value: &Value, depth: usize) -> Option<Json> {
-    if depth > DEPTH_MAX {
-        return None;
-    }
-    let inner = |value: &Option<crate::proto::opentelemetry::proto::common::v1::AnyValue>| match value {
-        Some(any) => any.value.as_ref().map_or(Some(Json::Null), |v| to_json(v, depth + 1)),
-        None => Some(Json::Null),
-    };
-    Some(match value {
-        Value::StringValue(text) => Json::from(text.as_str()),
-        Value::BoolValue(b) => Json::from(*b),
-        Value::IntValue(n) => Json::from(*n),
-        Value::DoubleValue(n) => Json::from(*n),
-        Value::BytesValue(bytes) => Json::from(bytes.as_slice()),
-        Value::ArrayValue(array) => Json::Array(
-            array
-                .values
-                .iter()
-                .map(|any| any.value.as_ref().map_or(Some(Json::Null), |v| to_json(v, depth + 1)))
-                .collect::<Option<_>>()?,
-        ),
-        Value::KvlistValue(list) => {
-            Json::Object(list.values.iter().map(|kv| Some((kv.key.clone(), inner(&kv.value)?))).collect::<Option<_>>()?)
-        }
-    })
 }
 
 /// Rewrites a Python literal (`{'city': 'Paris', 'n': None}`) as JSON text. What is no such literal comes out as

@@ -34,19 +34,19 @@ pub(super) fn class(marks: &Marks) -> SpanClass {
 
 /// Corrects the class of spans that are called something they are not.
 fn refine(marks: &Marks, rule: Fact, class: SpanClass) -> SpanClass {
-    let name = marks.span.name.as_str();
+    let name = marks.name;
     match class {
         SpanClass::Llm if name.ends_with(openinference::PREPARATION_SUFFIX) => SpanClass::Step,
         SpanClass::Tool if !is_tool_execution(marks) => SpanClass::Step,
         SpanClass::Agent if marks.scope == others::GRAPH_NODES_SCOPE => SpanClass::Step,
         SpanClass::Agent
-            if marks.scope == openinference::OPENAI_AGENTS_SCOPE && marks.is_root() && !marks.has(Fact::Agent) =>
+            if marks.scope == openinference::OPENAI_AGENTS_SCOPE && marks.is_root && !marks.has(Fact::Agent) =>
         {
             SpanClass::Workflow
         }
         SpanClass::Step
             if rule == Fact::InferenceKind
-                && marks.is_root()
+                && marks.is_root
                 && marks.text(Fact::InferenceKind) == Some(openinference::RUN_AT_ROOT) =>
         {
             SpanClass::Workflow
@@ -68,7 +68,7 @@ fn by_product(marks: &Marks) -> SpanClass {
         let kind = marks.text(Fact::CliSpanType).unwrap_or_default();
         return lookup(others::CLAUDE_CODE_TYPES, kind).unwrap_or(SpanClass::Step);
     }
-    match marks.span.name.as_str() {
+    match marks.name {
         others::CODEX_TURN => SpanClass::Agent,
         others::CODEX_CALL if marks.has(Fact::Input) => SpanClass::Llm,
         _ => SpanClass::Other,

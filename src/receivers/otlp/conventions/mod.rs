@@ -10,6 +10,7 @@ mod ai_sdk;
 mod arguments;
 mod class;
 mod gen_ai;
+mod index;
 mod langfuse;
 mod names;
 mod openinference;
@@ -18,13 +19,15 @@ mod others;
 mod tests;
 mod traceloop;
 mod usage;
+mod value;
 
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, ToolKey, Usage, digest64};
-use crate::proto::opentelemetry::proto::common::v1::any_value::Value;
 use crate::proto::opentelemetry::proto::trace::v1::{Span, status::StatusCode};
+use index::Index;
+pub(super) use value::{Attributes, Events, Nested, Value};
 
 /// The longest name (agent, model, tool, error class) kept, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -89,10 +92,7 @@ impl Fact {
 const TABLES: [&[(&str, Fact)]; 6] =
     [gen_ai::FACTS, openinference::FACTS, traceloop::FACTS, ai_sdk::FACTS, langfuse::FACTS, others::FACTS];
 
-/// Attribute → fact and rank; the lowest rank present wins.
-static ALIASES: LazyLock<HashMap<&'static str, (Fact, usize)>> = LazyLock::new(|| {
-    TABLES.iter().copied().flatten().enumerate().map(|(rank, (key, fact))| (*key, (*fact, rank))).collect()
-});
+static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
 
 /// What a span tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,10 +106,24 @@ pub(super) struct Reading {
     pub failure: Option<Failure>,
 }
 
-/// Reads a span of the instrumentation scope `scope`.
+/// Reads a decoded span of the instrumentation scope `scope`.
 pub(super) fn read(scope: &str, span: &Span) -> Reading {
-    let marks = Marks::of(scope, span);
-    let class = class::class(&marks);
+    let mut marks = Marks::new(Events::of(&span.events));
+    marks.scope = scope;
+    marks.name = &span.name;
+    marks.is_root = span.parent_span_id.iter().all(|b| *b == 0);
+    if let Some(status) = &span.status {
+        (marks.status_code, marks.status_message) = (status.code, &status.message);
+    }
+    for attribute in &span.attributes {
+        let Ok(()) = marks.attribute(attribute.key.as_bytes(), || Ok::<_, Infallible>(Value::of(attribute)));
+    }
+    reading(&marks)
+}
+
+/// What the marks of a span tell.
+pub(super) fn reading(marks: &Marks) -> Reading {
+    let class = class::class(marks);
     // Such a span only holds a place in the tree. Its failure is told better by the span of ours above it.
     if class == SpanClass::Other {
         return Reading {
@@ -127,38 +141,76 @@ pub(super) fn read(scope: &str, span: &Span) -> Reading {
     let has_usage = is_call || class.is_run();
     Reading {
         class,
-        agent: names::agent(&marks, class),
-        model: has_usage.then(|| names::model(&marks)).flatten(),
+        agent: names::agent(marks, class),
+        model: has_usage.then(|| names::model(marks)).flatten(),
         response: is_call.then(|| marks.text(Fact::ResponseId).map(|id| digest64(id.as_bytes()))).flatten(),
-        usage: if has_usage { usage::usage(&marks) } else { Usage::default() },
-        tool: (class == SpanClass::Tool).then(|| arguments::tool_key(&marks)),
-        failure: failure(&marks),
+        usage: if has_usage { usage::usage(marks) } else { Usage::default() },
+        tool: (class == SpanClass::Tool).then(|| arguments::tool_key(marks)),
+        failure: failure(marks),
     }
 }
 
-/// The facts of one span, as they came.
-struct Marks<'a> {
-    scope: &'a str,
-    span: &'a Span,
-    slots: [Option<(usize, &'a Value)>; Fact::COUNT],
+/// The facts of one span, as they came. It can be used for one span after another.
+pub(super) struct Marks<'a> {
+    index: &'static Index,
+    /// Name of the instrumentation scope.
+    pub scope: &'a str,
+    /// Name of the span.
+    pub name: &'a str,
+    /// Whether the span has no parent.
+    pub is_root: bool,
+    /// Code of the span's status.
+    pub status_code: i32,
+    /// Message of the span's status.
+    pub status_message: &'a str,
+    /// The span's events.
+    pub events: Events<'a>,
+    /// The rank of each value; [`Self::ABSENT`] where there is none.
+    ranks: [u16; Fact::COUNT],
+    values: [Value<'a>; Fact::COUNT],
 }
 
 impl<'a> Marks<'a> {
-    fn of(scope: &'a str, span: &'a Span) -> Self {
-        let mut slots: [Option<(usize, &Value)>; Fact::COUNT] = [None; Fact::COUNT];
-        for attribute in &span.attributes {
-            let Some((fact, rank)) = ALIASES.get(attribute.key.as_str()) else { continue };
-            let Some(value) = attribute.value.as_ref().and_then(|v| v.value.as_ref()) else { continue };
-            let slot = &mut slots[*fact as usize];
-            if slot.is_none_or(|(best, _)| *rank < best) {
-                *slot = Some((*rank, value));
-            }
+    const ABSENT: u16 = u16::MAX;
+
+    /// Of a span of which nothing is known.
+    pub fn new(events: Events<'a>) -> Self {
+        Self {
+            index: &INDEX,
+            scope: "",
+            name: "",
+            is_root: true,
+            status_code: 0,
+            status_message: "",
+            events,
+            ranks: [Self::ABSENT; Fact::COUNT],
+            values: [Value::Bool(false); Fact::COUNT],
         }
-        Self { scope, span, slots }
     }
 
-    fn value(&self, fact: Fact) -> Option<&'a Value> {
-        self.slots[fact as usize].map(|(_, value)| value)
+    /// Forgets the span, but not its scope.
+    pub fn clear(&mut self) {
+        (self.name, self.is_root, self.status_code, self.status_message) = ("", true, 0, "");
+        self.events.clear();
+        self.ranks = [Self::ABSENT; Fact::COUNT];
+    }
+
+    /// Takes in an attribute; `value` is asked only when it tells something. The value stays as it is when `value`
+    /// knows none.
+    #[inline]
+    pub fn attribute<E>(&mut self, key: &[u8], value: impl FnOnce() -> Result<Option<Value<'a>>, E>) -> Result<(), E> {
+        if let Some(alias) = self.index.get(key)
+            && let Some(value) = value()?
+            && alias.rank < self.ranks[alias.fact as usize]
+        {
+            self.ranks[alias.fact as usize] = alias.rank;
+            self.values[alias.fact as usize] = value;
+        }
+        Ok(())
+    }
+
+    fn value(&self, fact: Fact) -> Option<Value<'a>> {
+        (self.ranks[fact as usize] != Self::ABSENT).then(|| self.values[fact as usize])
     }
 
     fn has(&self, fact: Fact) -> bool {
@@ -168,7 +220,7 @@ impl<'a> Marks<'a> {
     /// A text that is not empty.
     fn text(&self, fact: Fact) -> Option<&'a str> {
         match self.value(fact)? {
-            Value::StringValue(text) if !text.trim().is_empty() => Some(text.trim()),
+            Value::Text(text) if !text.trim().is_empty() => Some(text.trim()),
             _ => None,
         }
     }
@@ -176,41 +228,35 @@ impl<'a> Marks<'a> {
     /// A text that is not empty, or the text of a number.
     fn word(&self, fact: Fact) -> Option<String> {
         match self.value(fact)? {
-            Value::IntValue(n) => Some(n.to_string()),
+            Value::Int(n) => Some(n.to_string()),
             _ => self.text(fact).map(|text| cut(text, NAME_BYTES_MAX)),
         }
     }
 
     /// An attribute of the first event called `event`.
     fn of_event(&self, event: &str, key: &str) -> Option<&'a str> {
-        let event = self.span.events.iter().find(|e| e.name == event)?;
-        match event.attributes.iter().find(|a| a.key == key)?.value.as_ref()?.value.as_ref()? {
-            Value::StringValue(text) if !text.is_empty() => Some(text),
+        match self.events.named(event)?.first(key)? {
+            Value::Text(text) if !text.is_empty() => Some(text),
             _ => None,
         }
     }
 
     /// Whether the span is Claude Code's, so that the `Cli` facts mean what they say.
     fn is_claude_code(&self) -> bool {
-        self.span.name.starts_with(others::CLAUDE_CODE_PREFIX) && self.has(Fact::CliSpanType)
-    }
-
-    fn is_root(&self) -> bool {
-        self.span.parent_span_id.iter().all(|b| *b == 0)
+        self.name.starts_with(others::CLAUDE_CODE_PREFIX) && self.has(Fact::CliSpanType)
     }
 }
 
 /// The failure, when the span failed. An `exception` event alone is none: several packages attach one to spans that
 /// went well.
 fn failure(marks: &Marks) -> Option<Failure> {
-    let status = marks.span.status.as_ref();
     let cli = marks.is_claude_code();
-    let is_error = status.is_some_and(|s| s.code == i32::from(StatusCode::Error));
+    let is_error = marks.status_code == i32::from(StatusCode::Error);
     let failed = is_error
         || marks.word(Fact::ErrorType).is_some()
         || marks.text(Fact::Level).is_some_and(|level| level.eq_ignore_ascii_case("error"))
         || marks.text(Fact::ToolStatus).is_some_and(|s| s.eq_ignore_ascii_case("error"))
-        || (cli && matches!(marks.value(Fact::CliSuccess), Some(Value::BoolValue(false))))
+        || (cli && matches!(marks.value(Fact::CliSuccess), Some(Value::Bool(false))))
         || (cli && marks.text(Fact::CliSuccess) == Some("false"));
     if !failed {
         return None;
@@ -221,8 +267,7 @@ fn failure(marks: &Marks) -> Option<Failure> {
         .or_else(|| marks.of_event("exception", "exception.type").map(|kind| cut(kind, NAME_BYTES_MAX)))
         .or_else(|| http().filter(|status| !status.starts_with(['1', '2', '3'])))
         .unwrap_or_else(|| "_OTHER".to_owned());
-    let message = status
-        .map(|s| s.message.trim())
+    let message = Some(marks.status_message.trim())
         .filter(|message| !message.is_empty())
         .or_else(|| marks.text(Fact::StatusMessage))
         .or_else(|| marks.text(Fact::CliError).filter(|_| cli))

@@ -36,7 +36,7 @@ fn of_agent_span<'a>(marks: &Marks<'a>) -> Option<&'a str> {
     }
     let named_by_span =
         openinference::NAMED_BY_SPAN.contains(&marks.scope) || marks.text(Fact::ObservationType) == Some("agent");
-    let name = marks.span.name.as_str();
+    let name = marks.name;
     let name = name.strip_suffix(openinference::RUN_SUFFIX).unwrap_or(name).trim();
     (named_by_span && !name.is_empty()).then_some(name)
 }
@@ -68,7 +68,7 @@ pub(super) fn model(marks: &Marks) -> Option<String> {
 
 /// The name of the tool a tool span is about: the span's name when nothing else tells.
 pub(super) fn tool<'a>(marks: &Marks<'a>) -> &'a str {
-    let name = marks.span.name.as_str();
+    let name = marks.name;
     marks
         .text(Fact::ToolName)
         .or_else(|| marks.text(Fact::EntityName))

@@ -2,9 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::{Fact, Marks, langfuse};
+use super::{Fact, Marks, Value, langfuse};
 use crate::model::{Money, Usage};
-use crate::proto::opentelemetry::proto::common::v1::any_value::Value;
 
 /// The most tokens one span may report; more is taken for a mistake.
 const TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -122,9 +121,9 @@ fn details(marks: &Marks, fact: Fact) -> Option<serde_json::Map<String, Json>> {
 /// A count of tokens, if it is one.
 fn tokens(marks: &Marks, fact: Fact) -> Option<u64> {
     let count = match marks.value(fact)? {
-        Value::IntValue(n) => u64::try_from(*n).ok()?,
-        Value::StringValue(text) => text.trim().parse().ok()?,
-        Value::DoubleValue(n) => whole(*n)?,
+        Value::Int(n) => u64::try_from(n).ok()?,
+        Value::Text(text) => text.trim().parse().ok()?,
+        Value::Double(n) => whole(n)?,
         _ => return None,
     };
     (count <= TOKENS_MAX).then_some(count)
@@ -139,11 +138,11 @@ fn whole(n: f64) -> Option<u64> {
     ((0.0..=TOKENS_MAX as f64).contains(&n) && n.fract() == 0.0).then_some(n as u64)
 }
 
-fn number(value: &Value) -> Option<f64> {
+fn number(value: Value<'_>) -> Option<f64> {
     match value {
-        Value::DoubleValue(n) => Some(*n),
-        Value::IntValue(n) => Some(*n as f64),
-        Value::StringValue(text) => text.trim().parse().ok(),
+        Value::Double(n) => Some(n),
+        Value::Int(n) => Some(n as f64),
+        Value::Text(text) => text.trim().parse().ok(),
         _ => None,
     }
 }
