@@ -1,7 +1,7 @@
 //! Finds what is due: silence is a stored deadline, and time passing is one more observation through the same plan.
 //!
-//! It also watches the gateway itself: a tick that comes much too late means that nothing could be accepted meanwhile
-//! (a stopped process, a suspended machine), and that time is never held against an agent.
+//! It also watches the gateway itself: its ticks say that signals could be accepted, and it keeps the gateway's time with
+//! the wall clock. Time in which nothing could be accepted is never held against an agent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,6 @@ use crate::telemetry::ProcessMetrics;
 
 /// How often the evaluator looks for what is due.
 pub const PERIOD: Duration = Duration::from_secs(1);
-/// A tick that comes this much later than planned is a gap in the gateway's presence.
-const GAP_MIN: Duration = Duration::from_secs(5);
 /// How often the gateway's presence is written down: an unclean end costs agents at most this much credit.
 const PRESENCE_EVERY: Duration = Duration::from_secs(5);
 /// How many deadlines one intake carries.
@@ -44,9 +42,12 @@ pub struct Evaluator {
     pub memory: Duration,
 }
 
-/// What earlier runs of the gateway tell of its presence, continued by this run which starts at `now`.
-pub async fn restore_presence(store: &dyn Store, now: Timestamp) -> Result<Presence, StoreError> {
+/// What earlier runs of the gateway tell of its presence, continued by this run which starts now. Should the wall clock
+/// have been set back meanwhile, the time goes on from where it was.
+pub async fn restore_presence(store: &dyn Store, clock: &Clock) -> Result<Presence, StoreError> {
     let past = store.presence().await?;
+    past.alive_at.into_iter().for_each(|alive_at| clock.begin_at(alive_at));
+    let now = clock.now();
     let away = past.alive_at.map(|alive_at| (alive_at, now));
     Ok(Presence::new(now, past.gaps.into_iter().chain(away)))
 }
@@ -56,25 +57,28 @@ impl Evaluator {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut since_tick = Stopwatch::start();
         let mut since_presence = Stopwatch::start();
         let mut since_sweep = Stopwatch::start();
         // Gaps of earlier runs, the one that this start ended included, are written down at once.
-        let mut unwritten: Vec<_> = self.presence.load().gaps().to_vec();
-        self.note_presence(&mut unwritten).await;
+        let mut written = Vec::new();
+        self.note_presence(&mut written).await;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
-            let late = since_tick.elapsed().saturating_sub(PERIOD);
-            since_tick = Stopwatch::start();
-            if late > GAP_MIN {
-                unwritten.push(self.found_gap(late));
-            }
-            if since_presence.elapsed() >= PRESENCE_EVERY || !unwritten.is_empty() {
+            self.clock.follow_wall(|from, to| {
+                let seconds = to.since(from).as_secs();
+                warn!(seconds, "the wall clock was set forward, or the machine slept; deadlines of agents are moved");
+                self.presence.jump(from, to);
+            });
+            let now = self.clock.now();
+            self.presence.tick(now);
+            // While the store refuses, each tick tries whether it still does.
+            let is_news = self.presence.is_refusing() || self.presence.at(now).gaps() != written;
+            if is_news || since_presence.elapsed() >= PRESENCE_EVERY {
                 since_presence = Stopwatch::start();
-                self.note_presence(&mut unwritten).await;
+                self.note_presence(&mut written).await;
             }
             self.round().await;
             if since_sweep.elapsed() >= SWEEP_EVERY {
@@ -82,26 +86,16 @@ impl Evaluator {
                 self.sweep().await;
             }
         }
-        self.note_presence(&mut unwritten).await;
+        self.note_presence(&mut written).await;
     }
 
-    fn found_gap(&self, late: Duration) -> (Timestamp, Timestamp) {
-        let to = self.clock.now();
-        let gap = (to.minus(late), to);
-        warn!(
-            seconds = late.as_secs(),
-            "the gateway itself was not running for a while; deadlines of agents are moved"
-        );
-        let mut presence = Presence::clone(&self.presence.load());
-        presence.add_gap(gap.0, gap.1);
-        self.presence.store(Arc::new(presence));
-        gap
-    }
-
-    async fn note_presence(&self, gaps: &mut Vec<(Timestamp, Timestamp)>) {
-        let write = PresenceWrite { alive_at: self.clock.now(), gaps: gaps.clone() };
-        if self.submit(Work::Presence(write)).await {
-            gaps.clear();
+    /// Writes down that the gateway is there, and the gaps that are not in `written` yet.
+    async fn note_presence(&self, written: &mut Vec<(Timestamp, Timestamp)>) {
+        let alive_at = self.clock.now();
+        let presence = self.presence.at(alive_at);
+        let gaps = presence.gaps().iter().filter(|gap| !written.contains(gap)).copied().collect();
+        if self.submit(Work::Presence(PresenceWrite { alive_at, gaps })).await {
+            *written = presence.gaps().to_vec();
         }
     }
 

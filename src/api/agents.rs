@@ -49,7 +49,8 @@ async fn status(State(api): State<Api>, headers: HeaderMap, Query(page): Query<P
     let offset = number("offset", page.offset.as_deref(), 0, 0, usize::MAX >> 1)?;
     let found = api.store.agents(caller.project, offset, limit).await?;
     let project = api.project_name(caller.project).await?;
-    let (presence, now) = (api.presence.load(), api.clock.now());
+    let now = api.clock.now();
+    let presence = api.presence.at(now);
     let rows: Vec<Value> = found
         .rows
         .iter()
@@ -95,7 +96,8 @@ async fn read(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap
 async fn show(api: &Api, row: &AgentRow) -> Result<Json<Value>, ApiError> {
     let project = api.project_name(row.key.project).await?;
     let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
-    Ok(Json(view::agent_with_policy(row, &project, &policy, &api.presence.load(), api.clock.now())))
+    let now = api.clock.now();
+    Ok(Json(view::agent_with_policy(row, &project, &policy, &api.presence.at(now), now)))
 }
 
 /// Everything that led to the status, what can change it next, and whether a restart would be allowed.
@@ -103,7 +105,7 @@ async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: Header
     let caller = api.authorize(&headers, Scope::Read)?;
     let row = find(&api, &caller, &id).await?;
     let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
-    let presence = api.presence.load();
+    let presence = api.presence.at(api.clock.now());
     // A group's silence shows as a condition of the agent; for explaining, that is what is known of it.
     let group_silent = row.state.conditions.get(Condition::SilentGroup).is_some();
     let moment = Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from, group_silent };

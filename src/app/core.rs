@@ -70,10 +70,9 @@ impl Core {
         refresh.refresh().await?;
 
         let metrics = ProcessMetrics::new();
-        let now = options.clock.now();
-        let presence: SharedPresence =
-            Arc::new(arc_swap::ArcSwap::from_pointee(evaluator::restore_presence(&*store, now).await?));
-        let restarts_from = now.plus(config.control.start_grace);
+        let presence = evaluator::restore_presence(&*store, &options.clock).await?;
+        let restarts_from = presence.started_at.plus(config.control.start_grace);
+        let presence = SharedPresence::new(presence);
         let (committer, lane) = Committer::start(CommitterConfig {
             store: store.clone(),
             rules: rules.clone(),

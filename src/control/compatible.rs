@@ -49,6 +49,7 @@ struct ResultBody {
 
 async fn result(
     State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
@@ -70,7 +71,7 @@ async fn result(
         }
     };
     let id: uuid::Uuid = id.parse().map_err(|_| ApiError::not_found("Command"))?;
-    let work = Work::CommandResult { id: CommandId(id), verdict, message: told.message };
+    let work = Work::CommandResult { id: CommandId(id), verdict, peer: peer.to_string(), message: told.message };
     let outcome =
         control.committer.submit(Intake { project: caller.project, dedup: None, bytes: bytes.len(), work }).await?;
     match outcome {

@@ -77,6 +77,8 @@ pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy,
             }
             state.life.maintenance_until = *until;
         }
+        // New settings are no news of an agent that is down: it is judged by them, and does not go down once more.
+        Body::PolicyChanged if state.conditions.get(Condition::Down).is_some() => {}
         Body::PolicyChanged => state.life.watched_since = Some(now),
         Body::DeadlinePassed => {}
     }

@@ -59,8 +59,8 @@ fn silence(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Time
     }
     let Some(base) = silence_base(state) else { return Timestamp::MAX };
     let at = |condition, span| match state.conditions.get(condition) {
-        // What was found before the gateway started again lasts until a sign of life.
-        Some(_) => moment.presence.after(base, span),
+        // What was found lasts until a sign of life, whatever is found out later about the gateway's own absence.
+        Some(_) => base.plus(span),
         None => silent_until(base, span, state, policy, moment),
     };
     let late_at = at(Condition::Late, late_span(state, policy));
@@ -104,7 +104,7 @@ fn silent_until(
         return deadline;
     }
     // Restored from an earlier run of the gateway: the agent gets time to be heard by this one.
-    deadline.max(started.plus(RESTORE_GRACE_MIN.max(interval(state, policy) * 2)))
+    deadline.max(moment.presence.after(started, RESTORE_GRACE_MIN.max(interval(state, policy) * 2)))
 }
 
 /// Silence after which the agent is late.

@@ -119,7 +119,10 @@ pub fn activity(
     state.life.hear(source, now);
     // Telemetry that sat in a queue proves that the agent was alive, not that it is.
     let Some(proven) = told.newest_end.map(|end| end.min(now)) else { return };
-    let fresh = now.since(proven) <= conditions::interval(state, policy) * 2;
+    let interval = conditions::interval(state, policy);
+    // Nor is what is flushed after a goodbye the beginning of anything.
+    let is_farewell = state.life.stopped_at.is_some_and(|at| proven <= at.plus(interval));
+    let fresh = now.since(proven) <= interval * 2 && !is_farewell;
     if fresh {
         alive(state, source, proven, now);
     }

@@ -6,24 +6,21 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::intake::{Intake, Outcome};
 use super::plan::{Context, Rules, first_load, plan, second_load};
+use super::presence::SharedPresence;
 use crate::clock::{Clock, Stopwatch};
 use crate::http::ApiError;
 use crate::ids::Ids;
-use crate::model::{Presence, Timestamp};
+use crate::model::Timestamp;
 use crate::store::{Loaded, Store, StoreError};
 use crate::telemetry::{CommitFailure, ProcessMetrics};
 
 /// A full queue or a store out of reach should be better after this time, in seconds.
 const RETRY_AFTER_SECS: u64 = 1;
-
-/// When the gateway was accepting; kept by the evaluator, read by every plan.
-pub type SharedPresence = Arc<ArcSwap<Presence>>;
 
 /// What a committer works with.
 pub struct CommitterConfig {
@@ -63,6 +60,7 @@ struct Room {
     requests_max: usize,
     bytes: Arc<Semaphore>,
     bytes_max: usize,
+    presence: SharedPresence,
     metrics: ProcessMetrics,
 }
 
@@ -109,6 +107,7 @@ impl Committer {
             requests_max: config.queue_requests_max,
             bytes: Arc::new(Semaphore::new(config.queue_bytes_max)),
             bytes_max: config.queue_bytes_max,
+            presence: config.presence.clone(),
             metrics: config.metrics.clone(),
         };
         let lane = tokio::spawn(run(config, room.clone(), jobs));
@@ -128,7 +127,10 @@ impl Committer {
 impl Room {
     /// Takes room for one request of `bytes`, or says that there is none.
     fn take(&self, bytes: usize) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), SubmitError> {
-        let overloaded = |_| SubmitError::Overloaded { retry_after_secs: RETRY_AFTER_SECS };
+        let overloaded = |_| {
+            self.presence.shed();
+            SubmitError::Overloaded { retry_after_secs: RETRY_AFTER_SECS }
+        };
         // One request may weigh as much as the whole queue, or a large one could never pass.
         let weight = u32::try_from(bytes.clamp(1, self.bytes_max)).unwrap_or(u32::MAX);
         let request = self.requests.clone().try_acquire_owned().map_err(overloaded)?;
@@ -164,6 +166,7 @@ async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>)
                 replies.into_iter().zip(outcomes).for_each(|((reply, ..), outcome)| drop(reply.send(Ok(outcome))));
             }
             Err(error) => {
+                config.presence.refused();
                 config.metrics.commit_failed(classify(&error));
                 tell(&error, size);
                 let refusal = SubmitError::Unavailable("the store cannot be written right now".into());
@@ -182,9 +185,11 @@ async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<Vec<Outc
     } else {
         transaction.load(wanted).await?
     };
-    let presence = config.presence.load();
+    let now = config.clock.now();
+    let presence = config.presence.at(now);
     let context = Context {
-        now: config.clock.now(),
+        now,
+        ahead: config.clock.ahead(),
         presence: &presence,
         restarts_from: config.restarts_from,
         rules: &*config.rules,
@@ -192,6 +197,7 @@ async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<Vec<Outc
     };
     let (outcomes, writes) = plan(batch, first, second, &context);
     transaction.commit(writes).await?;
+    config.presence.committed(now);
     Ok(outcomes)
 }
 

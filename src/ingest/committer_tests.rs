@@ -117,6 +117,8 @@ struct Lane {
     committer: Committer,
     task: tokio::task::JoinHandle<()>,
     metrics: ProcessMetrics,
+    clock: Clock,
+    presence: SharedPresence,
 }
 
 type Answer = tokio::task::JoinHandle<Result<Outcome, SubmitError>>;
@@ -127,19 +129,21 @@ impl Lane {
         let gate = Arc::new(Semaphore::new(open));
         let store = Gated { inner: MemoryStore::new(), gate, sizes: Arc::default() };
         let metrics = ProcessMetrics::new();
+        let clock = Clock::manual(NOW);
+        let presence = SharedPresence::new(Presence::new(NOW, []));
         let (committer, task) = Committer::start(CommitterConfig {
             store: Arc::new(store.clone()),
             rules: Arc::new(TestRules),
-            clock: Clock::manual(NOW),
+            clock: clock.clone(),
             ids: Ids::seeded(1),
-            presence: Arc::new(ArcSwap::from_pointee(Presence::new(NOW, []))),
+            presence: presence.clone(),
             restarts_from: NOW,
             metrics: metrics.clone(),
             queue_requests_max: 10,
             queue_bytes_max: 1000,
             batch_requests_max: 6,
         });
-        Self { store, committer, task, metrics }
+        Self { store, committer, task, metrics, clock, presence }
     }
 
     /// Hands a beat in; the answer can be waited for.
@@ -326,4 +330,45 @@ async fn when_the_lane_is_gone_senders_are_told() {
     lane.task.abort();
     assert_eq!(waiting.await.unwrap(), Err(SubmitError::Stopping));
     assert_eq!(lane.committer.submit(beat("late")).await, Err(SubmitError::Stopping));
+}
+
+/// A beat every minute to 600 s, ticks every second, then the store refuses for ten minutes: the agent's beats are lost,
+/// and nothing of that is held against it.
+#[tokio::test]
+async fn time_in_which_the_store_refuses_is_not_held_against_agents() {
+    let lane = Lane::start(1000);
+    let status = async || lane.store.agents(P1, 0, 1).await.unwrap().rows[0].state.status;
+    let deadline = || Intake { work: Work::Deadlines(vec![AgentId(1)]), dedup: None, ..beat("") };
+    for now in 0..=1200_u64 {
+        let at = NOW.plus(Duration::from_secs(now));
+        lane.clock.set(at);
+        lane.presence.tick(at);
+        if now % 60 == 0 && now != 1200 {
+            let is_refused = (601..1200).contains(&now);
+            lane.store.inner.plan_faults([is_refused.then_some(Fault::FailBeforeCommit)]);
+            assert_eq!(lane.committer.submit(beat(&now.to_string())).await.is_err(), is_refused, "at {now}");
+        }
+    }
+    lane.committer.submit(deadline()).await.unwrap();
+    assert_eq!(status().await, Status::Healthy, "the first commit after it counts accepted time");
+    for now in 1201..=1400_u64 {
+        let at = NOW.plus(Duration::from_secs(now));
+        lane.clock.set(at);
+        lane.presence.tick(at);
+    }
+    lane.committer.submit(deadline()).await.unwrap();
+    assert_eq!(status().await, Status::Down, "and silence counts again");
+}
+
+/// Stopped for ten minutes; the first thing it does is a commit, before any tick.
+#[tokio::test]
+async fn what_is_judged_first_after_a_pause_knows_of_it() {
+    let lane = Lane::start(10);
+    lane.committer.submit(beat("a")).await.unwrap();
+    lane.committer.submit(beat("b")).await.unwrap();
+    lane.clock.set(NOW.plus(Duration::from_secs(600)));
+    let deadline = Intake { work: Work::Deadlines(vec![AgentId(1)]), dedup: None, ..beat("") };
+    lane.committer.submit(deadline).await.unwrap();
+    let page = lane.store.agents(P1, 0, 1).await.unwrap();
+    assert_eq!(page.rows[0].state.status, Status::Healthy);
 }

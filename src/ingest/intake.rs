@@ -51,6 +51,8 @@ pub enum Work {
         id: CommandId,
         /// What became of it.
         verdict: Verdict,
+        /// `address:port` of the connection that tells it.
+        peer: String,
         /// The runner's words.
         message: Option<String>,
     },

@@ -5,8 +5,10 @@
 mod committer;
 pub mod intake;
 mod plan;
+mod presence;
 mod traces;
 
-pub use committer::{Committer, CommitterConfig, SharedPresence, SubmitError};
+pub use committer::{Committer, CommitterConfig, SubmitError};
 pub use intake::{Intake, Outcome, Work};
 pub use plan::{CommandRules, Rules};
+pub use presence::SharedPresence;

@@ -59,12 +59,12 @@ class Conditions:
         p, interval = self.p, self.interval()
         started = self.restarted if now >= self.restarted else 0
         # "Restored" is an agent that this run of the gateway has not heard yet.
-        grace = started + max(2 * interval, 120) if since < started else 0
-        late = self.after(since, p["late_after"] * interval)
-        down = self.after(since, p["down_after"] * interval + p["down_grace"])
-        # "Keeps its last status": what was found before the start stays.
-        late = late if "late" in self.cond else max(late, grace)
-        down = down if "down" in self.cond else max(down, grace)
+        grace = self.after(started, max(2 * interval, 120)) if since < started else 0
+        late_span = p["late_after"] * interval
+        down_span = p["down_after"] * interval + p["down_grace"]
+        # "Clears: next signal": what was found stays, whatever absence of the gateway is found later.
+        late = since + late_span if "late" in self.cond else max(self.after(since, late_span), grace)
+        down = since + down_span if "down" in self.cond else max(self.after(since, down_span), grace)
         at += [late, down]
         return (SOFT if now >= late else None), (HARD if now >= down else None)
 

@@ -1,6 +1,7 @@
 //! The golden vectors of the status machine as stories in virtual time: beats every 60 s, times in seconds after the
 //! first beat, deadlines fired exactly when the state asks for it.
 
+mod absence;
 mod loops;
 mod oracle;
 mod watch;

@@ -90,12 +90,19 @@ impl Planner<'_> {
         project: ProjectId,
         id: CommandId,
         verdict: Verdict,
+        peer: &str,
         message: Option<String>,
     ) -> Result<Command, Refusal> {
         let command = self.commands.get(&id).filter(|c| c.project == project).ok_or(Refusal::NoCommand)?;
         let mut command = command.clone();
         if !command.state.is_open() {
             // A late or repeated report changes nothing.
+            return Ok(command);
+        }
+        // A report names no lease. Once a runner has given the command back, only its holder can do so again: the other's
+        // report may be repeated while this one is carrying it out.
+        let is_holder = command.attempts == 1 || command.runner.as_deref() == Some(peer);
+        if verdict == Verdict::Rejected && !(command.state == CommandState::Leased && is_holder) {
             return Ok(command);
         }
         let now = self.context.now;
@@ -118,6 +125,11 @@ impl Planner<'_> {
         let now = self.context.now;
         if command.lease_until.unwrap_or(command.not_after) <= now {
             let mut command = command.clone();
+            if let Some(until) = command.lease_until.map(|until| self.lease_end(until)).filter(|until| *until > now) {
+                command.lease_until = Some(until);
+                self.put(command);
+                return;
+            }
             command.result = Some(match (command.state, command.result.take()) {
                 (CommandState::Leased, _) => "a runner took the command and never told the result".into(),
                 (_, None) => "no runner took the command in time".into(),
@@ -125,6 +137,13 @@ impl Planner<'_> {
             });
             self.end(command, CommandState::Expired, now);
         }
+    }
+
+    /// When a lease ends that was granted until `until`: a result that could not be told while the gateway was away is
+    /// waited for that much longer.
+    fn lease_end(&self, until: Timestamp) -> Timestamp {
+        let lease = self.context.rules.commands().lease;
+        self.context.presence.after(until.minus(lease), lease)
     }
 
     fn end(&mut self, mut command: Command, state: CommandState, now: Timestamp) -> Command {

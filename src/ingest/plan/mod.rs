@@ -46,6 +46,8 @@ pub struct CommandRules {
 pub struct Context<'a> {
     /// The time now, one for the whole batch.
     pub now: Timestamp,
+    /// By how much `now` is ahead of the wall clock: what senders dated seems that much older than it is.
+    pub ahead: Duration,
     /// When the gateway was accepting.
     pub presence: &'a Presence,
     /// No automatic restart before this time.
@@ -170,8 +172,8 @@ impl<'a> Planner<'a> {
             }
             Work::Restart { agent, reason } => Outcome::Restart(self.restart(project, agent, reason)),
             Work::HandOut { peer } => Outcome::Commands(self.hand_out(project, &peer)),
-            Work::CommandResult { id, verdict, message } => {
-                Outcome::Result(self.command_result(project, id, verdict, message))
+            Work::CommandResult { id, verdict, peer, message } => {
+                Outcome::Result(self.command_result(project, id, verdict, &peer, message))
             }
             Work::Settings { agent, settings } => Outcome::Changed(self.set(project, agent, *settings)),
             Work::Pause { agent, paused } => Outcome::Changed(self.pause(project, agent, paused)),

@@ -35,7 +35,8 @@ impl Planner<'_> {
                 }
             }
         }
-        for (name, activity) in by_agent {
+        for (name, mut activity) in by_agent {
+            activity.newest_end = activity.newest_end.map(|at| at.plus(self.context.ahead));
             let Some(agent) = AgentKey::lenient(project, &name) else { continue };
             match self.find_or_create(&agent) {
                 Ok(id) => {

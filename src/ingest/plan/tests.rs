@@ -53,6 +53,8 @@ struct Story {
     rules: TestRules,
     ids: Ids,
     presence: Presence,
+    /// By how much the gateway's time is ahead of the wall clock.
+    ahead: Duration,
     now: i64,
 }
 
@@ -63,6 +65,7 @@ impl Story {
             rules: TestRules { agents_max: Mutex::new(100) },
             ids: Ids::seeded(1),
             presence: Presence::new(at(-10_000), []),
+            ahead: Duration::ZERO,
             now: 0,
         }
     }
@@ -73,6 +76,7 @@ impl Story {
         let second = transaction.load(second_load(&batch, &first)).await.unwrap();
         let context = Context {
             now: at(self.now),
+            ahead: self.ahead,
             presence: &self.presence,
             restarts_from: Timestamp(0),
             rules: &self.rules,
@@ -162,7 +166,14 @@ impl Story {
     }
 
     async fn tell_result(&self, id: CommandId, verdict: Verdict) -> Result<Command, Refusal> {
-        match self.one(work(Work::CommandResult { id, verdict, message: Some("said so".into()) })).await {
+        let command = self.commands().await.into_iter().find(|c| c.id == id);
+        let peer = command.and_then(|c| c.runner).unwrap_or_default();
+        self.tell_result_from(&peer, id, verdict).await
+    }
+
+    async fn tell_result_from(&self, peer: &str, id: CommandId, verdict: Verdict) -> Result<Command, Refusal> {
+        let message = Some("said so".into());
+        match self.one(work(Work::CommandResult { id, verdict, peer: peer.into(), message })).await {
             Outcome::Result(result) => result,
             other => panic!("{other:?}"),
         }

@@ -107,7 +107,8 @@ async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Req
     if !hook.settings.signing_secrets.is_empty() {
         // Langfuse sends its bytes as they were signed. Should a proxy have compressed them, what was signed is what
         // comes out of that again.
-        signature::verify(&parts.headers, &body, &hook.settings.signing_secrets, now, hook.settings.tolerance)
+        let wall = hook.clock.wall();
+        signature::verify(&parts.headers, &body, &hook.settings.signing_secrets, wall, hook.settings.tolerance)
             .map_err(|flaw| ApiError::new(StatusCode::UNAUTHORIZED, format!("Invalid signature: {flaw}")))?;
     }
     let text = wire::text(&body)?;

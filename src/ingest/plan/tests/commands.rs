@@ -53,6 +53,52 @@ async fn what_one_runner_rejects_is_offered_to_others_only() {
 }
 
 #[tokio::test]
+async fn a_rejection_told_twice_does_not_take_the_command_from_the_next_runner() {
+    let story = Story::new();
+    let agent = story.watched("bot", "{}").await;
+    let id = story.restart(agent).await.unwrap().command.id;
+    story.hand_out("host:1").await;
+    story.tell_result_from("host:1", id, Verdict::Rejected).await.unwrap();
+    let again = story.tell_result_from("host:1", id, Verdict::Rejected).await.unwrap();
+    assert_eq!(again.state, CommandState::Queued, "nobody holds it");
+    let held = story.hand_out("host:2").await.remove(0);
+    assert_eq!(story.tell_result_from("host:1", id, Verdict::Rejected).await, Ok(held));
+    assert!(story.hand_out("host:3").await.is_empty(), "it is being carried out");
+    assert_eq!(story.tell_result_from("host:2", id, Verdict::Rejected).await.unwrap().state, CommandState::Queued);
+}
+
+#[tokio::test]
+async fn the_only_runner_may_reject_over_another_connection() {
+    let story = Story::new();
+    let agent = story.watched("bot", "{}").await;
+    let id = story.restart(agent).await.unwrap().command.id;
+    story.hand_out("host:1").await;
+    assert_eq!(story.tell_result_from("host:9", id, Verdict::Rejected).await.unwrap().state, CommandState::Queued);
+}
+
+#[tokio::test]
+async fn a_lease_does_not_run_out_while_the_gateway_is_away() {
+    let mut story = Story::new();
+    let agent = story.watched("bot", "{}").await;
+    let id = story.restart(agent).await.unwrap().command.id;
+    story.hand_out("peer:1").await;
+    story.presence.add_gap(at(10), at(1000));
+    story.now = 1000;
+    story.until(1005).await;
+    assert_eq!(story.commands().await[0].state, CommandState::Leased, "the runner could not tell");
+    assert_eq!(story.tell_result(id, Verdict::Completed).await.unwrap().state, CommandState::Succeeded);
+
+    let id = story.restart(agent).await.unwrap().command.id;
+    story.hand_out("peer:1").await;
+    story.presence.add_gap(at(1010), at(2000));
+    story.now = 2000;
+    story.until(1005 + 990 + LEASE.as_secs() as i64 - 1).await;
+    assert_eq!(story.commands().await.iter().find(|c| c.id == id).unwrap().state, CommandState::Leased);
+    story.until(2000 + LEASE.as_secs() as i64).await;
+    assert_eq!(story.commands().await.iter().find(|c| c.id == id).unwrap().state, CommandState::Expired);
+}
+
+#[tokio::test]
 async fn a_command_nobody_knows_is_given_up_after_enough_runners() {
     let story = Story::new();
     let agent = story.watched("bot", "{}").await;
@@ -179,7 +225,7 @@ async fn another_projects_command_does_not_exist() {
     let story = Story::new();
     let agent = story.watched("bot", "{}").await;
     let id = story.restart(agent).await.unwrap().command.id;
-    let result = Work::CommandResult { id, verdict: Verdict::Completed, message: None };
+    let result = Work::CommandResult { id, verdict: Verdict::Completed, peer: String::new(), message: None };
     let refused = Outcome::Result(Err(Refusal::NoCommand));
     assert_eq!(story.one(Intake { project: P2, ..work(result) }).await, refused);
     let unknown = CommandId(uuid::Uuid::nil());

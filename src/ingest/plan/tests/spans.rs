@@ -101,3 +101,16 @@ async fn one_agent_too_many_does_not_keep_the_others_from_counting() {
     assert_eq!((page.total, &*page.rows[0].key.name), (1, "bot"));
     assert_eq!(counted(&story.bot().await), (1, Some(10), 1, 1));
 }
+
+/// The wall clock, by which spans are dated, was set back by an hour; the gateway's time was not.
+#[tokio::test]
+async fn spans_dated_by_a_clock_that_was_set_back_are_as_fresh_as_they_are() {
+    let mut story = Story::new();
+    story.now = 3601;
+    story.one(request("r1", run())).await;
+    assert_eq!(story.bot().await.life.own, None, "an hour old: no sign of life");
+    let mut story = Story::new();
+    (story.now, story.ahead) = (3601, Duration::from_secs(3600));
+    story.one(request("r1", run())).await;
+    assert_eq!(story.bot().await.life.own, Some(at(3601)));
+}
