@@ -96,15 +96,19 @@ fn settle(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>, effects:
     if after != before {
         enter(state, before, after, policy, now, effects);
         flapping::note(state, before, after, now);
+        let was_flapping = state.conditions.get(Condition::Flapping).is_some();
         deadline = deadline.min(flapping::judge(state, now));
+        if !was_flapping && state.conditions.get(Condition::Flapping).is_some() {
+            effects.events.push(flapping::event(state, now));
+        }
     }
-    if state.status == Status::Down && effects.restart.is_none() {
+    if let Some(origin) = restart::asked_by(state.status, policy).filter(|_| effects.restart.is_none()) {
         match restart::decide(state, policy, moment) {
             restart::Decision::Now => {
-                effects.restart =
-                    Some(RestartWish { origin: CommandOrigin::PolicyDown, reason: reason(state, policy, now) });
+                effects.restart = Some(RestartWish { origin, reason: reason(state, policy, now) });
             }
             restart::Decision::NotBefore(at) => deadline = deadline.min(at),
+            restart::Decision::No(restart::Obstacle::Exhausted) => tell_exhausted(state, policy, now, effects),
             restart::Decision::No(_) => {}
         }
     }
@@ -155,6 +159,21 @@ fn enter(
             "last_alive": state.life.alive().map(|at| at.to_string()),
             "conditions": super::active(state, policy, now),
         }),
+    });
+}
+
+/// Once, until health makes restarts possible again.
+fn tell_exhausted(state: &mut AgentState, policy: &Policy, now: Timestamp, effects: &mut Effects) {
+    if std::mem::replace(&mut state.restarts.exhausted, true) {
+        return;
+    }
+    effects.events.push(EventDraft {
+        kind: EventKind::RestartExhausted,
+        at: now,
+        transition: None,
+        hard: true,
+        cause: restart::Obstacle::Exhausted.to_string(),
+        evidence: json!({"automatic_restarts": state.restarts.automatic, "max": policy.restart_max}),
     });
 }
 

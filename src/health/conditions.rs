@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use super::progress::stall;
 use super::{Moment, budget, flapping, group, loops, signals};
-use crate::model::{AgentState, Condition, Level, Policy, Progress, Rolling, Source, Timestamp, Window};
+use crate::model::{
+    AgentState, Condition, Heartbeats, HourOfResults, Level, Policy, Progress, Rolling, Source, Timestamp, Window,
+};
 
 /// After the gateway starts, agents restored from the store get at least this long to be heard again.
 pub const RESTORE_GRACE_MIN: Duration = Duration::from_secs(120);
@@ -11,6 +14,8 @@ pub const RESTORE_GRACE_MIN: Duration = Duration::from_secs(120);
 const REPORT_HARD_INTERVALS: u32 = 2;
 /// The error rate is taken over ten minutes.
 pub const RESULTS: Window = Window { buckets: 10, width: Duration::from_secs(60) };
+/// For people, results are also counted over an hour.
+pub const HOUR: Window = Window { buckets: 6, width: Duration::from_secs(600) };
 /// An error rate means something from this many results on.
 const RATE_RESULTS_MIN: u64 = 10;
 /// Below this share of the policy's error rate, the rate no longer keeps the condition active.
@@ -50,12 +55,10 @@ pub fn each(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> [(&
 /// `late` and `down`: no sign of life for too much accepted time.
 fn silence(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
     let now = moment.now;
-    if state.life.stopped_at.is_some() {
-        // A deliberate end: nothing is expected.
+    if state.life.stopped_at.is_some() || !is_expected_to_beat(state, policy) {
         state.conditions.set(Condition::Late, None, now);
-        state.conditions.set(Condition::Down, None, now);
         state.conditions.set(Condition::SilentGroup, None, now);
-        return Timestamp::MAX;
+        return stopped(state, policy, moment);
     }
     let Some(base) = silence_base(state) else { return Timestamp::MAX };
     let at = |condition, span| match state.conditions.get(condition) {
@@ -80,6 +83,33 @@ fn silence(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Time
         return if grouped { now.plus(group::RECHECK) } else { Timestamp::MAX };
     }
     if late.is_some() { down_at } else { late_at }
+}
+
+/// Whether silence of this agent means anything.
+fn is_expected_to_beat(state: &AgentState, policy: &Policy) -> bool {
+    let life = &state.life;
+    match policy.heartbeats {
+        Heartbeats::Always => true,
+        Heartbeats::Never => false,
+        Heartbeats::Auto => {
+            let beats =
+                life.heartbeat.is_some() || life.sources().any(|s| matches!(s, Source::Supervisor | Source::Opamp));
+            beats && policy.progress != Progress::Schedule
+        }
+    }
+}
+
+/// After a deliberate end nothing is expected, unless the agent is meant to run all the time.
+fn stopped(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
+    let Some(end) = state.life.stopped_at.filter(|_| policy.expect_running) else {
+        state.conditions.set(Condition::Down, None, moment.now);
+        return Timestamp::MAX;
+    };
+    let due =
+        silent_until(state.life.watched_since.map_or(end, |w| w.max(end)), policy.stop_grace, state, policy, moment);
+    let down = state.conditions.get(Condition::Down).is_some() || moment.now >= due;
+    state.conditions.set(Condition::Down, down.then_some(Level::Hard), end);
+    if down { Timestamp::MAX } else { due }
 }
 
 /// From when silence counts: the newest sign of life, or when watching began anew. Of an agent that a runner never saw
@@ -115,34 +145,6 @@ pub fn late_span(state: &AgentState, policy: &Policy) -> Duration {
 /// Silence after which the agent is down.
 pub fn down_span(state: &AgentState, policy: &Policy) -> Duration {
     interval(state, policy).mul_f64(policy.down_after) + policy.down_grace
-}
-
-/// `stalled`: alive, a result is expected, and none came for too long.
-fn stall(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
-    let is_there = state.conditions.get(Condition::Down).is_none() && state.life.stopped_at.is_none();
-    let base = progress_base(state, policy).filter(|_| is_there);
-    let at = base.map_or(Timestamp::MAX, |base| {
-        let base = state.life.watched_since.map_or(base, |w| w.max(base));
-        moment.presence.after(base, policy.stalled_after)
-    });
-    let stalled = moment.now >= at;
-    state.conditions.set(Condition::Stalled, stalled.then_some(Level::Hard), at);
-    if stalled { Timestamp::MAX } else { at }
-}
-
-/// Since when a result is awaited, `None` when none is expected.
-fn progress_base(state: &AgentState, policy: &Policy) -> Option<Timestamp> {
-    let run = state.life.run_since?;
-    let work = &state.work;
-    match policy.progress {
-        Progress::Never => None,
-        Progress::Always => Some(work.last_result.unwrap_or(run).max(run)),
-        Progress::Auto if work.sends_starts => work.in_flight_since,
-        // Never told of any work, at most of failures: an agent with the two-line set-up cannot be stuck as far as
-        // anyone can tell.
-        Progress::Auto if work.last_success.is_none() && state.totals.activities == 0 => None,
-        Progress::Auto => work.last_result.map(|at| at.max(run)),
-    }
 }
 
 /// `erroring`: soft from the first failure, hard at the policy's count or rate, ended by successes in a row and a rate
@@ -188,6 +190,14 @@ pub fn error_rate(state: &AgentState, now: Timestamp) -> Option<f64> {
 pub fn recent_results(state: &AgentState, now: Timestamp) -> u64 {
     let sum = |results: &Rolling| results.sum(now, RESULTS);
     sum(&state.work.recent_failures).saturating_add(sum(&state.work.recent_successes))
+}
+
+/// Failures and all results of the last hour.
+pub fn hour_of_results(state: &AgentState, now: Timestamp) -> (u64, u64) {
+    let Some(hour) = &state.work.hour else { return (0, 0) };
+    let HourOfResults { successes, failures } = &**hour;
+    let failed = failures.sum(now, HOUR);
+    (failed, failed.saturating_add(successes.sum(now, HOUR)))
 }
 
 /// `degraded`: trouble that the agent or a third party tells of, a runner that sees no process, or a dependency that

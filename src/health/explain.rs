@@ -32,7 +32,8 @@ pub fn explain(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Valu
             "last_result": time(work.last_result),
             "last_success": time(work.last_success),
             "in_flight_since": time(work.in_flight_since),
-            "sources": life.sources().map(|s| s.word()).collect::<Vec<_>>(),
+            "idle_since": time(work.idle_since),
+            "by_source": life.signals().map(|(s, at)| (s.word().into(), at.to_string().into())).collect::<serde_json::Map<_, _>>(),
         },
         "automatic_restart": restart_view(state, policy, moment),
     })

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::model::{AgentState, Condition, FLAPS_MAX, Level, Status, Timestamp};
+use serde_json::json;
+
+use crate::model::{AgentState, Condition, EventDraft, EventKind, FLAPS_MAX, Level, Status, Timestamp};
 
 /// Hard changes are counted over this time.
 const WINDOW: Duration = Duration::from_secs(1800);
@@ -32,6 +34,18 @@ pub fn reason(state: &AgentState) -> String {
         "status changed hard {} times in {minutes} min; alerts are quieted, automatic restarts are held",
         state.flaps.len()
     )
+}
+
+/// The one event that stands for all changes while it lasts.
+pub fn event(state: &AgentState, now: Timestamp) -> EventDraft {
+    EventDraft {
+        kind: EventKind::Flapping,
+        at: now,
+        transition: None,
+        hard: true,
+        cause: reason(state),
+        evidence: json!({"hard_changes": state.flaps.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+    }
 }
 
 /// Judges `flapping` at `now`; gives the time at which the judgement can next change by itself.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::conditions;
 use crate::model::{
     AgentState, Condition, Heartbeat, Level, LoopMemory, LoopSignal, Policy, Repeat, TOKEN_SAMPLES_MAX, Timestamp,
     ToolKey, Window, digest64,
@@ -27,12 +28,13 @@ const SPIKES_HARD: u32 = 2;
 
 /// Takes in a heartbeat that carries work.
 pub fn note_beat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now: Timestamp) {
+    let gap = message_gap(state, policy);
     let memory = state.loops.get_or_insert_default();
     if let Some(calls) = beat.tool_calls.filter(|n| *n > 0) {
         memory.tool_calls.add(now, calls, MINUTE);
     }
     if let Some(message) = &beat.message {
-        repeat(&mut memory.message, digest64(message.as_bytes()), now);
+        repeat(&mut memory.message, digest64(message.as_bytes()), now, gap);
     }
     cycle(memory, beat.tokens, policy, now);
 }
@@ -44,9 +46,9 @@ pub fn note_activity(state: &mut AgentState, tools: &[ToolKey], calls: u64, poli
         memory.tool_calls.add(now, calls, MINUTE);
     }
     for tool in tools {
-        repeat(&mut memory.tool, digest64(tool.name.as_bytes()), now);
+        repeat(&mut memory.tool, digest64(tool.name.as_bytes()), now, REPEAT_LASTS);
         match tool.digest {
-            Some(digest) => repeat(&mut memory.call, digest, now),
+            Some(digest) => repeat(&mut memory.call, digest, now, REPEAT_LASTS),
             // What is not known to be the same is taken to be another call.
             None => memory.call = None,
         }
@@ -55,9 +57,15 @@ pub fn note_activity(state: &mut AgentState, tools: &[ToolKey], calls: u64, poli
     cycle(memory, None, policy, now);
 }
 
-fn repeat(slot: &mut Option<Repeat>, digest: u64, now: Timestamp) {
+/// How close together identical messages are a row: closer than a routine text with every beat would come.
+fn message_gap(state: &AgentState, policy: &Policy) -> Duration {
+    let routine = conditions::interval(state, policy) * 3 / 4;
+    policy.loop_message_gap.unwrap_or(routine).min(REPEAT_LASTS)
+}
+
+fn repeat(slot: &mut Option<Repeat>, digest: u64, now: Timestamp, within: Duration) {
     *slot = Some(match slot.take() {
-        Some(r) if r.digest == digest && now.since(r.at) < REPEAT_LASTS => {
+        Some(r) if r.digest == digest && now.since(r.at) < within => {
             Repeat { count: r.count.saturating_add(1), at: now, ..r }
         }
         _ => Repeat { digest, count: 1, at: now },

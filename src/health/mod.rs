@@ -10,6 +10,7 @@ mod explain;
 mod flapping;
 mod group;
 mod loops;
+mod progress;
 mod reason;
 pub mod restart;
 mod signals;

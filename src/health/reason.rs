@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{budget, conditions, flapping, loops};
-use crate::model::{AgentState, Condition, Policy, Source, Status, Timestamp, human};
+use crate::model::{AgentState, Condition, Expected, Policy, Progress, Source, Status, Timestamp, human};
 
 /// What is known about one condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,12 +107,24 @@ fn late(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
 }
 
 fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
+    if let Some(end) = state.life.stopped_at {
+        let text = format!(
+            "shut down at {} and not started again for {}, although it is expected to run",
+            end.time_of_day(),
+            human(now.since(end))
+        );
+        return Finding {
+            text,
+            fields: json!({"stopped_at": end.to_string(), "allowed_seconds": policy.stop_grace.as_secs_f64()}),
+        };
+    }
     let mut fields = silence(state, policy, now, conditions::down_span(state, policy));
     fields["process"] = json!(match (state.life.gone_since, state.life.supervisor) {
         (Some(_), _) => "not running",
         (None, Some(_)) => "running when last looked at",
         (None, None) => "not watched",
     });
+    fields["mute"] = json!(is_mute(state));
     let Some(alive) = state.life.alive() else {
         let text = match state.life.gone_since {
             Some(_) => gone(state),
@@ -122,7 +134,7 @@ fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
     };
     let cause = if state.life.gone_since.is_some() {
         "the runner says it does not run"
-    } else if state.life.own.is_some() && state.life.supervisor.is_some_and(|at| at > alive) {
+    } else if is_mute(state) {
         "its process runs but the agent is mute; likely cause: agent hung or its network is cut"
     } else {
         "likely cause: process ended, host unreachable or network cut"
@@ -131,7 +143,15 @@ fn down(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
     Finding { text, fields }
 }
 
+/// Whether a runner still sees the process of an agent that says nothing itself.
+fn is_mute(state: &AgentState) -> bool {
+    state.life.own.is_some_and(|own| state.life.supervisor.is_some_and(|seen| seen > own))
+}
+
 fn stalled(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
+    if let (Some(expected), Progress::Schedule) = (&state.work.expected, policy.progress) {
+        return missed(state, expected, policy, now);
+    }
     let beats = format!("heartbeats normal ({} interval)", human(conditions::interval(state, policy)));
     let completions = match state.work.last_result {
         Some(at) => format!("no completion for {}; last completion {}", human(now.since(at)), at.time_of_day()),
@@ -143,6 +163,27 @@ fn stalled(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
             "allowed_seconds": policy.stalled_after.as_secs_f64(),
             "last_result": time(state.work.last_result),
             "in_flight_since": time(state.work.in_flight_since),
+        }),
+    }
+}
+
+fn missed(state: &AgentState, expected: &Expected, policy: &Policy, now: Timestamp) -> Finding {
+    let cron = policy.schedule.as_ref().map_or("", |s| s.text());
+    let last = match state.work.last_result {
+        Some(at) => format!("last completion {at}"),
+        None => "no completion yet".into(),
+    };
+    Finding {
+        text: format!(
+            "no completion for {} since the scheduled time {} ({cron}, grace {}); {last}; likely cause: the job was not \
+             started, hangs or failed",
+            human(now.since(expected.at)),
+            expected.at,
+            human(policy.schedule_grace),
+        ),
+        fields: json!({
+            "schedule": cron, "time_zone": policy.timezone.iana_name(), "expected_at": expected.at.to_string(),
+            "allowed_seconds": policy.schedule_grace.as_secs_f64(), "last_result": time(state.work.last_result),
         }),
     }
 }
@@ -159,12 +200,18 @@ fn erroring(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
         (1, _) => "1 failure".into(),
         (n, _) => format!("{n} failures in a row"),
     };
+    let (failed, all) = conditions::hour_of_results(state, now);
+    let hour = match all {
+        0 | 1 => String::new(),
+        _ => format!("; failed {:.0} % of {all} requests in the last hour", failed as f64 / all as f64 * 100.0),
+    };
     let error = state.last_error.as_ref().map_or_else(String::new, |e| format!("; last error: {}", e.message));
     Finding {
-        text: what + &error,
+        text: what + &hour + &error,
         fields: json!({
             "failures_in_row": state.work.failures_in_row, "allowed_in_row": policy.failures,
             "successes_in_row": state.work.successes_in_row, "recent_results": results, "recent_error_rate": rate,
+            "hour_results": all, "hour_failures": failed,
             "last_error": state.last_error.as_ref().map(|e| &e.message),
         }),
     }

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use super::{Moment, signals};
-use crate::model::{AgentState, CommandChange, CommandUpdate, Condition, OpenRestart, Policy, Status, Timestamp};
+use crate::model::{
+    AgentState, CommandChange, CommandId, CommandOrigin, CommandUpdate, Condition, OpenRestart, Policy, Status,
+    Timestamp,
+};
 
 /// Waiting time after the first automatic restart; it doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_secs(10);
+/// The waiting time varies by up to this much, in thousandths.
+const JITTER_MAX: u16 = 200;
 /// The longest waiting time between automatic restarts.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
@@ -59,7 +64,7 @@ pub fn decide(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Decis
     if ledger.open.is_some() {
         return Decision::No(Obstacle::Open);
     }
-    if state.life.is_off_watch() || state.life.stopped_at.is_some() {
+    if state.life.is_off_watch() || matches!(state.status, Status::Stopped) {
         return Decision::No(Obstacle::OnPurpose);
     }
     if state.conditions.get(Condition::SilentGroup).is_some() {
@@ -72,19 +77,20 @@ pub fn decide(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Decis
     if doses >= policy.restart_max {
         return Decision::No(Obstacle::Exhausted);
     }
-    let cooled = ledger.last_at.map_or(Timestamp(i64::MIN), |at| at.plus(pause_after(doses, policy)));
+    let cooled = ledger.last_at.map_or(Timestamp(i64::MIN), |at| at.plus(pause_after(doses, ledger.jitter, policy)));
     match cooled.max(moment.restarts_from) {
         at if at > moment.now => Decision::NotBefore(at),
         _ => Decision::Now,
     }
 }
 
-fn pause_after(doses: u32, policy: &Policy) -> Duration {
+/// Waiting time after `doses` restarts. Its jitter keeps agents that died together from being restarted together.
+fn pause_after(doses: u32, jitter: i16, policy: &Policy) -> Duration {
     let backoff = match doses {
         0 => Duration::ZERO,
         n => BACKOFF_FIRST.saturating_mul(1_u32.checked_shl(n - 1).unwrap_or(u32::MAX)).min(BACKOFF_MAX),
     };
-    backoff.max(policy.restart_cooldown)
+    backoff.mul_f64(f64::from(1000 + jitter) / 1000.0).max(policy.restart_cooldown)
 }
 
 fn is_reset(state: &AgentState, policy: &Policy, now: Timestamp) -> bool {
@@ -95,6 +101,7 @@ fn is_reset(state: &AgentState, policy: &Policy, now: Timestamp) -> bool {
 pub fn note_health(state: &mut AgentState, after: Status, policy: &Policy, now: Timestamp) {
     if is_reset(state, policy, now) {
         state.restarts.automatic = 0;
+        state.restarts.exhausted = false;
     }
     match after {
         Status::Healthy => {
@@ -114,6 +121,7 @@ pub fn note(state: &mut AgentState, update: &CommandUpdate, policy: &Policy, now
             state.restarts.open = Some(OpenRestart { id: update.id, automatic, running: false });
             state.restarts.automatic = state.restarts.automatic.saturating_add(u32::from(automatic));
             state.restarts.last_at = Some(now);
+            state.restarts.jitter = jitter(update.id);
         }
         return;
     }
@@ -138,6 +146,25 @@ pub fn note(state: &mut AgentState, update: &CommandUpdate, policy: &Policy, now
         state.work.failures_in_row = 0;
         state.work.successes_in_row = 0;
         state.report = None;
+        state.loops = None;
         state.conditions.set(Condition::Erroring, None, now);
+        state.conditions.set(Condition::Looping, None, now);
+    }
+}
+
+/// Up to 20 % in either direction, from the randomness that is in a command's id.
+fn jitter(id: CommandId) -> i16 {
+    let random = u16::from_le_bytes([id.0.as_bytes()[14], id.0.as_bytes()[15]]);
+    (random % (2 * JITTER_MAX + 1)) as i16 - JITTER_MAX as i16
+}
+
+/// Whether this status asks for an automatic restart under this policy, and in whose name.
+pub const fn asked_by(status: Status, policy: &Policy) -> Option<CommandOrigin> {
+    match status {
+        Status::Down => Some(CommandOrigin::PolicyDown),
+        Status::Stalled if policy.restart_stalled => Some(CommandOrigin::PolicyStalled),
+        Status::Looping if policy.restart_looping => Some(CommandOrigin::PolicyLooping),
+        Status::Erroring if policy.restart_erroring => Some(CommandOrigin::PolicyErroring),
+        _ => None,
     }
 }

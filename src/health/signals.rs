@@ -55,6 +55,10 @@ pub fn heartbeat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
             state.report = None;
         }
     }
+    if beat.idle {
+        state.work.in_flight_since = None;
+        state.work.idle_since.get_or_insert(now);
+    }
 }
 
 /// Whether a beat proves work: it carries usage, a message or details, or a sticky value changed.
@@ -102,6 +106,7 @@ pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, source: Sourc
 /// A piece of work began.
 pub fn work_started(state: &mut AgentState, source: Source, now: Timestamp) {
     alive(state, source, now, now);
+    end_idle(state, now);
     state.work.sends_starts = true;
     state.work.in_flight_since.get_or_insert(now);
 }
@@ -134,8 +139,7 @@ pub fn activity(
     }
     if fresh {
         loops::note_activity(state, &told.tools, told.tool_calls, policy, now);
-        state.work.recent_successes.add(now, told.successes, conditions::RESULTS);
-        state.work.recent_failures.add(now, told.failures, conditions::RESULTS);
+        count_results(state, told.successes, told.failures, now);
     }
     state.totals.successes = state.totals.successes.saturating_add(told.successes);
     state.totals.failures = state.totals.failures.saturating_add(told.failures);
@@ -146,6 +150,7 @@ pub fn activity(
     if worked && fresh {
         state.work.last_result = state.work.last_result.max(Some(proven));
         state.work.in_flight_since = None;
+        end_idle(state, now);
     }
     if told.failures > 0 {
         state.work.successes_in_row = 0;
@@ -235,14 +240,16 @@ pub fn end_run(state: &mut AgentState) {
     state.life.run_since = None;
     state.life.run_signals = 0;
     state.work.in_flight_since = None;
+    state.work.idle_since = None;
 }
 
 fn success(state: &mut AgentState, now: Timestamp) {
     state.totals.successes = state.totals.successes.saturating_add(1);
+    count_results(state, 1, 0, now);
+    end_idle(state, now);
     let work = &mut state.work;
     work.last_result = Some(now);
     work.last_success = Some(now);
-    work.recent_successes.add(now, 1, conditions::RESULTS);
     work.in_flight_since = None;
     work.failures_in_row = 0;
     work.successes_in_row = work.successes_in_row.saturating_add(1);
@@ -251,12 +258,29 @@ fn success(state: &mut AgentState, now: Timestamp) {
 fn failure(state: &mut AgentState, message: &str, now: Timestamp) {
     state.totals.failures = state.totals.failures.saturating_add(1);
     state.last_error = Some(ErrorNote::new(now, message));
+    count_results(state, 0, 1, now);
+    end_idle(state, now);
     let work = &mut state.work;
     work.last_result = Some(now);
-    work.recent_failures.add(now, 1, conditions::RESULTS);
     work.in_flight_since = None;
     work.successes_in_row = 0;
     work.failures_in_row = work.failures_in_row.saturating_add(1);
+}
+
+fn count_results(state: &mut AgentState, successes: u64, failures: u64, now: Timestamp) {
+    let work = &mut state.work;
+    work.recent_successes.add(now, successes, conditions::RESULTS);
+    work.recent_failures.add(now, failures, conditions::RESULTS);
+    let hour = work.hour.get_or_insert_default();
+    hour.successes.add(now, successes, conditions::HOUR);
+    hour.failures.add(now, failures, conditions::HOUR);
+}
+
+/// Work ends what the agent said of having nothing to do; a result is awaited from now on, not since the last one.
+fn end_idle(state: &mut AgentState, now: Timestamp) {
+    if state.work.idle_since.take().is_some() {
+        state.life.watched_since = Some(now);
+    }
 }
 
 fn report(state: &mut AgentState, source: Source, message: &str, now: Timestamp) {

@@ -13,12 +13,15 @@ pub fn derive(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Statu
         Status::Paused
     } else if state.life.maintenance_until.is_some() {
         Status::Maintenance
-    } else if state.life.stopped_at.is_some() {
+    } else if state.life.stopped_at.is_some() && !hard(Condition::Down) && !hard(Condition::Stalled) {
         Status::Stopped
     } else if state.restarts.awaits_signal || state.restarts.open.is_some_and(|open| open.running) {
         Status::Restarting
     } else if hard(Condition::Down) {
         Status::Down
+    } else if state.life.run_since.is_none() && hard(Condition::Stalled) {
+        // Only a schedule expects something of an agent that does not run.
+        Status::Stalled
     } else if state.life.run_since.is_none() {
         Status::Unknown
     } else if is_starting(state, policy, moment) {

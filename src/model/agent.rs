@@ -159,6 +159,10 @@ pub struct Work {
     pub sends_starts: bool,
     /// When the oldest unfinished piece of work began.
     pub in_flight_since: Option<Timestamp>,
+    /// Set while the agent says that it has nothing to do: since when.
+    pub idle_since: Option<Timestamp>,
+    /// When the next result is expected by the calendar, once that was worked out.
+    pub expected: Option<Box<Expected>>,
     /// Newest result of any kind.
     pub last_result: Option<Timestamp>,
     /// Newest success.
@@ -171,10 +175,32 @@ pub struct Work {
     pub recent_successes: Rolling,
     /// Failures of the last ten minutes.
     pub recent_failures: Rolling,
+    /// Results of the last hour; `None` until there was one.
+    pub hour: Option<Box<HourOfResults>>,
     /// The agent's own loop counter, as last reported.
     pub iteration: Option<i64>,
     /// Digest of the sender's prompt window, as last reported.
     pub prompts: Option<u64>,
+}
+
+/// A time of a schedule, kept so that the calendar is asked once per result and not once per signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// It is the first time after this.
+    pub after: Timestamp,
+    /// The time; [`Timestamp::MAX`] when there is none.
+    pub at: Timestamp,
+    /// Digest of the schedule and time zone it was worked out with.
+    pub rule: u32,
+}
+
+/// Results of the last hour.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HourOfResults {
+    /// Successes.
+    pub successes: Rolling,
+    /// Failures.
+    pub failures: Rolling,
 }
 
 /// How many hard changes of the status are remembered.
@@ -268,7 +294,7 @@ pub struct Spend {
 }
 
 /// The longest text of a [`Report`] kept, in bytes.
-pub const REPORT_TEXT_BYTES_MAX: usize = 96;
+pub const REPORT_TEXT_BYTES_MAX: usize = 80;
 
 /// Trouble that is not (yet) a failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -314,6 +340,10 @@ pub struct RestartLedger {
     pub automatic: u32,
     /// Since when the agent has been healthy without a break.
     pub healthy_since: Option<Timestamp>,
+    /// By how much the back-off after the newest automatic restart differs from the plan, in thousandths; -200 to 200.
+    pub jitter: i16,
+    /// Whether it has been told that no further automatic restart comes.
+    pub exhausted: bool,
 }
 
 /// A restart command that has not ended.

@@ -53,6 +53,12 @@ pub enum CommandOrigin {
     Api,
     /// The agent's policy, because it went down.
     PolicyDown,
+    /// The agent's policy, because it finished nothing.
+    PolicyStalled,
+    /// The agent's policy, because it went round in circles.
+    PolicyLooping,
+    /// The agent's policy, because it failed again and again.
+    PolicyErroring,
     /// The agent's policy, because Langfuse told of an error.
     WebhookLangfuse,
 }
@@ -63,6 +69,9 @@ impl CommandOrigin {
         match self {
             Self::Api => "api",
             Self::PolicyDown => "policy:down",
+            Self::PolicyStalled => "policy:stalled",
+            Self::PolicyLooping => "policy:looping",
+            Self::PolicyErroring => "policy:erroring",
             Self::WebhookLangfuse => "webhook:langfuse",
         }
     }

@@ -23,6 +23,14 @@ pub enum EventKind {
     BudgetWarning,
     /// Many agents of a project fell silent together.
     SilentGroup,
+    /// The agent changes its status too often.
+    Flapping,
+    /// No further automatic restart comes: a person must act.
+    RestartExhausted,
+    /// A project has spent more than its budget.
+    BudgetExceeded,
+    /// Restarts of a project fail one after the other: automatic ones are halted.
+    RestartsHalted,
 }
 
 impl EventKind {
@@ -35,6 +43,10 @@ impl EventKind {
             Self::Restart => "restart",
             Self::CostSpike => "cost_spike",
             Self::BudgetWarning => "budget_warning",
+            Self::Flapping => "flapping",
+            Self::RestartExhausted => "restart_exhausted",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::RestartsHalted => "restarts_halted",
             Self::SilentGroup => "silent_group",
         }
     }

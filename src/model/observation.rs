@@ -122,6 +122,8 @@ pub struct Heartbeat {
     pub prompts: Option<u64>,
     /// Whether the beat carried something only a deliberate ping carries (memory, custom data).
     pub has_details: bool,
+    /// The agent says that it has nothing to do: no result is expected until it works again.
+    pub idle: bool,
     /// The framework the agent says it is built with.
     pub agent_type: Option<String>,
     /// How often the sender says it will beat.
@@ -140,6 +142,7 @@ impl Heartbeat {
             iteration: None,
             prompts: None,
             has_details: false,
+            idle: false,
             agent_type: None,
             interval: None,
         }
@@ -258,7 +261,7 @@ pub struct Run {
 }
 
 /// The longest error text kept, in bytes.
-pub const ERROR_TEXT_BYTES_MAX: usize = 160;
+pub const ERROR_TEXT_BYTES_MAX: usize = 128;
 
 /// An error as told. Its text is shown to people and never used as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

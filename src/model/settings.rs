@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Money, Policy, Progress, exact, human};
+use super::{Heartbeats, Money, Policy, Progress, Schedule, exact, human};
 
 /// A duration written as text (`60s`, `5m`, `1h 30m`) or as a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,12 +87,24 @@ pub struct PolicyPatch {
     /// Added to the silence that makes an agent down. Up to 24h; default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub down_grace: Option<Span>,
+    /// Of whom silence means anything: always (default), never, or auto: only agents that beat or whose runner does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect_heartbeats: Option<HeartbeatsWord>,
+    /// Whether the agent is meant to run all the time: then a clean end is down after stop_grace. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect_running: Option<bool>,
+    /// How long an agent that is expected to run may be stopped. Up to 24h; default 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_grace: Option<Span>,
     /// An agent is stalled after this long without a result while one is expected. 1s to 30d; default 5m.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled_after: Option<Span>,
-    /// When results are expected: auto (default), always or never.
+    /// When results are expected: auto (default), always, never, or schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressWord>,
+    /// When results are expected by the calendar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<SchedulePatch>,
     /// An agent is erroring after this many failures in a row. 1 to 1000; default 3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures: Option<u32>,
@@ -118,6 +131,18 @@ pub struct PolicyPatch {
     pub budget: Option<BudgetPatch>,
 }
 
+/// When results are expected by the calendar, in the project's time zone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SchedulePatch {
+    /// A cron expression such as "0 3 * * *"; where it is set, progress is schedule unless that is set too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// An agent is stalled when no result came this long after a time of the schedule. Up to 30d; default 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+}
+
 /// When an agent counts as going round in circles.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -128,6 +153,10 @@ pub struct LoopsPatch {
     /// At this many identical messages in a row. 2 to 10000; default 5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identical_messages: Option<u32>,
+    /// Identical messages count as a row when they come closer together than this. 1s to 24h; default three quarters of
+    /// the interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_gap: Option<Span>,
     /// A cycle with this many times the usual tokens is a spike; two of three are a loop. 1.1 to 1000; default 3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_spike: Option<f64>,
@@ -143,6 +172,15 @@ pub struct LoopsPatch {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RestartPatch {
+    /// Whether an agent that is stalled is restarted as one that is down. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<bool>,
+    /// Whether an agent that is looping is. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looping: Option<bool>,
+    /// Whether an agent that is erroring is. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erroring: Option<bool>,
     /// No second automatic restart within this time. Up to 24h; default 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Span>,
@@ -179,6 +217,20 @@ pub enum ProgressWord {
     Always,
     /// Never.
     Never,
+    /// By the calendar.
+    Schedule,
+}
+
+/// Of whom silence means anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeartbeatsWord {
+    /// Of every agent.
+    Always,
+    /// Of agents that beat, or whose runner does.
+    Auto,
+    /// Of none.
+    Never,
 }
 
 /// A setting out of its range.
@@ -206,11 +258,18 @@ impl PolicyPatch {
         number("down_after", self.down_after, 1.0, 1000.0)?;
         span("down_grace", self.down_grace, Duration::ZERO, DAY)?;
         span("stalled_after", self.stalled_after, SECOND, MONTH)?;
+        span("stop_grace", self.stop_grace, Duration::ZERO, DAY)?;
+        let schedule = self.schedule.clone().unwrap_or_default();
+        if let Some(cron) = &schedule.cron {
+            Schedule::parse(cron).map_err(|problem| SettingError { field: "schedule.cron".into(), problem })?;
+        }
+        span("schedule.grace", schedule.grace, Duration::ZERO, MONTH)?;
         number("failures", self.failures.map(f64::from), 1.0, 1000.0)?;
         number("error_rate", self.error_rate, 0.01, 1.0)?;
         let loops = self.loops.clone().unwrap_or_default();
         number("loops.tool_calls_per_minute", loops.tool_calls_per_minute.map(f64::from), 1.0, 60_000.0)?;
         number("loops.identical_messages", loops.identical_messages.map(f64::from), 2.0, 10_000.0)?;
+        span("loops.message_gap", loops.message_gap, SECOND, DAY)?;
         number("loops.token_spike", loops.token_spike, 1.1, 1000.0)?;
         number("loops.identical_tool_calls", loops.identical_tool_calls.map(f64::from), 2.0, 10_000.0)?;
         number("loops.same_tool", loops.same_tool.map(f64::from), 2.0, 10_000.0)?;
@@ -232,12 +291,27 @@ impl PolicyPatch {
         put(&mut policy.down_after, self.down_after);
         put(&mut policy.down_grace, self.down_grace.map(|s| s.0));
         put(&mut policy.stalled_after, self.stalled_after.map(|s| s.0));
+        put(&mut policy.heartbeats, self.expect_heartbeats.map(HeartbeatsWord::meaning));
+        put(&mut policy.expect_running, self.expect_running);
+        put(&mut policy.stop_grace, self.stop_grace.map(|s| s.0));
+        if let Some(schedule) = &self.schedule {
+            // Checked before; one that cannot be read is none.
+            let cron = schedule.cron.as_deref().and_then(|text| Schedule::parse(text).ok());
+            if let Some(cron) = cron {
+                policy.schedule = Some(Arc::new(cron));
+                policy.progress = Progress::Schedule;
+            }
+            put(&mut policy.schedule_grace, schedule.grace.map(|s| s.0));
+        }
         put(&mut policy.progress, self.progress.map(ProgressWord::meaning));
         put(&mut policy.failures, self.failures);
         put(&mut policy.error_rate, self.error_rate);
         if let Some(loops) = &self.loops {
             put(&mut policy.loop_tool_calls, loops.tool_calls_per_minute);
             put(&mut policy.loop_messages, loops.identical_messages);
+            if let Some(Span(gap)) = loops.message_gap {
+                policy.loop_message_gap = Some(gap);
+            }
             put(&mut policy.loop_token_spike, loops.token_spike);
             put(&mut policy.loop_same_calls, loops.identical_tool_calls);
             put(&mut policy.loop_same_tool, loops.same_tool);
@@ -246,6 +320,9 @@ impl PolicyPatch {
         put(&mut policy.degraded_for, self.degraded_for.map(|s| s.0));
         put(&mut policy.auto_restart, self.auto_restart);
         if let Some(restart) = &self.restart {
+            put(&mut policy.restart_stalled, restart.stalled);
+            put(&mut policy.restart_looping, restart.looping);
+            put(&mut policy.restart_erroring, restart.erroring);
             put(&mut policy.restart_cooldown, restart.cooldown.map(|s| s.0));
             put(&mut policy.restart_max, restart.max);
             put(&mut policy.restart_reset, restart.reset.map(|s| s.0));
@@ -265,17 +342,30 @@ impl PolicyPatch {
             late_after: Some(policy.late_after),
             down_after: Some(policy.down_after),
             down_grace: Some(Span(policy.down_grace)),
+            expect_heartbeats: Some(match policy.heartbeats {
+                Heartbeats::Always => HeartbeatsWord::Always,
+                Heartbeats::Auto => HeartbeatsWord::Auto,
+                Heartbeats::Never => HeartbeatsWord::Never,
+            }),
+            expect_running: Some(policy.expect_running),
+            stop_grace: Some(Span(policy.stop_grace)),
             stalled_after: Some(Span(policy.stalled_after)),
             progress: Some(match policy.progress {
                 Progress::Auto => ProgressWord::Auto,
                 Progress::Always => ProgressWord::Always,
                 Progress::Never => ProgressWord::Never,
+                Progress::Schedule => ProgressWord::Schedule,
+            }),
+            schedule: Some(SchedulePatch {
+                cron: policy.schedule.as_ref().map(|s| s.text().to_owned()),
+                grace: Some(Span(policy.schedule_grace)),
             }),
             failures: Some(policy.failures),
             error_rate: Some(policy.error_rate),
             loops: Some(LoopsPatch {
                 tool_calls_per_minute: Some(policy.loop_tool_calls),
                 identical_messages: Some(policy.loop_messages),
+                message_gap: policy.loop_message_gap.map(Span),
                 token_spike: Some(policy.loop_token_spike),
                 identical_tool_calls: Some(policy.loop_same_calls),
                 same_tool: Some(policy.loop_same_tool),
@@ -284,6 +374,9 @@ impl PolicyPatch {
             degraded_for: Some(Span(policy.degraded_for)),
             auto_restart: Some(policy.auto_restart),
             restart: Some(RestartPatch {
+                stalled: Some(policy.restart_stalled),
+                looping: Some(policy.restart_looping),
+                erroring: Some(policy.restart_erroring),
                 cooldown: Some(Span(policy.restart_cooldown)),
                 max: Some(policy.restart_max),
                 reset: Some(Span(policy.restart_reset)),
@@ -303,6 +396,17 @@ impl ProgressWord {
             Self::Auto => Progress::Auto,
             Self::Always => Progress::Always,
             Self::Never => Progress::Never,
+            Self::Schedule => Progress::Schedule,
+        }
+    }
+}
+
+impl HeartbeatsWord {
+    const fn meaning(self) -> Heartbeats {
+        match self {
+            Self::Always => Heartbeats::Always,
+            Self::Auto => Heartbeats::Auto,
+            Self::Never => Heartbeats::Never,
         }
     }
 }

@@ -19,7 +19,7 @@ from conditions import INF, Conditions, Sum
 POLICY = {
     "interval": 60, "supervisor_interval": 30, "late_after": 1.5, "down_after": 3.0, "down_grace": 10,
     "stalled_after": 300, "progress": "auto", "failures": 3, "error_rate": 0.5, "tool_calls_per_minute": 10,
-    "identical_messages": 5, "token_spike": 3.0, "start_grace": 120, "degraded_for": 600,
+    "identical_messages": 5, "message_gap": None, "token_spike": 3.0, "start_grace": 120, "degraded_for": 600,
     "hourly_usd": 20_000_000_000, "daily_usd": None,
 }
 HARD_WORDS = {"down", "looping", "over_budget", "erroring", "stalled"}
@@ -40,8 +40,7 @@ class Agent(Conditions):
         self.fails = self.oks = 0
         self.good, self.bad = Sum(10, 60), Sum(10, 60)
         # Loops.
-        self.calls, self.message, self.repeats, self.message_at = Sum(60, 1), None, 0, None
-        self.tokens, self.spikes, self.cycle_at, self.calm, self.calm_cycles = [], [], None, None, 0
+        self.forget_loops()
         # Money.
         self.hour, self.day, self.today = Sum(30, 120), None, 0
         # Reports and hard changes.
@@ -88,6 +87,10 @@ class Agent(Conditions):
             if wake > to:
                 return
             self.judge(wake)
+
+    def forget_loops(self):
+        self.calls, self.message, self.repeats, self.message_at = Sum(60, 1), None, 0, None
+        self.tokens, self.spikes, self.cycle_at, self.calm, self.calm_cycles = [], [], None, None, 0
 
     # Signals.
     def heard(self, now, own):
@@ -159,7 +162,9 @@ class Agent(Conditions):
             self.report_good += 1
         self.calls.add(now, calls or 0)
         if message is not None:
-            again = message == self.message and now - self.message_at < 600
+            # A routine text with every beat is no loop: only what comes faster than the interval allows is a row.
+            gap = self.p["message_gap"] or 0.75 * self.interval()
+            again = message == self.message and now - self.message_at < min(gap, 600)
             self.repeats = self.repeats + 1 if again else 1
             self.message, self.message_at = message, now
         if tokens:
@@ -207,7 +212,8 @@ class Agent(Conditions):
                 # The tables do not say: a new generation owes nothing of what the old one failed, told or left undone.
                 self.awaited, self.watched, self.stopped, self.gone, self.report = True, now, False, None, None
                 self.fails = self.oks = 0
-                self.cond = {k: v for k, v in self.cond.items() if k != "erroring"}
+                self.cond = {k: v for k, v in self.cond.items() if k not in ("erroring", "looping")}
+                self.forget_loops()
                 self.end_run()
         elif kind == "span":
             if now - s["end"] <= 2 * self.interval():

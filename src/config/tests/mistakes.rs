@@ -145,8 +145,8 @@ telemtry: {}
             "3:15: health.late_after: 0.5 is out of range; allowed is 1 to 100",
             "4:15: health.down_after: expected a number, found text",
             "5:3: health.nonsense: unknown key; known here: `interval`, `supervisor_interval`, `late_after`, `down_after`, \
-             `down_grace`, `stalled_after`, `progress`, `failures`, `error_rate`, `loops`, `start_grace`, `degraded_for`, \
-             `auto_restart`, `restart`, `budget`",
+             `down_grace`, `expect_heartbeats`, `expect_running`, `stop_grace`, `stalled_after`, `progress`, `schedule`, \
+             `failures`, `error_rate`, `loops`, `start_grace`, `degraded_for`, `auto_restart`, `restart`, `budget`",
             "6:25: health.budget.request_usd: -1 is out of range; allowed is 0 to 1000000",
             "10:9: projects.default.agents[0]: expected keys with values, found a number",
             "11:16: projects.default.agents[1].match: expected text, found a number; put it in quotes",

@@ -4,6 +4,7 @@
 mod absence;
 mod loops;
 mod oracle;
+mod schedule;
 mod watch;
 
 use std::time::Duration;

@@ -29,16 +29,29 @@ pub const AGENT_TYPE_BYTES_MAX: usize = 64;
 pub struct Told {
     agent: AgentKey,
     report: Option<(Source, SupervisorReport)>,
+    started: bool,
     heartbeat: Option<Heartbeat>,
 }
 
+/// The mark by which a beat tells where the agent is in its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// A piece of work begins.
+    Start,
+    /// One is done.
+    Done,
+    /// There is nothing to do: no result is expected until there is.
+    Idle,
+}
+
 impl Told {
-    /// Appends the one or two observations it makes. The last one is the one to answer for: its result is how the
+    /// Appends the one to three observations it makes. The last one is the one to answer for: its result is how the
     /// agent is after the whole beat.
     pub fn push_to(self, received_at: Timestamp, out: &mut Vec<Observation>) {
         let observation = |source, body| Observation { agent: self.agent.clone(), received_at, at: None, source, body };
         // The report goes first, so that a sign of life in it cannot undo what the agent says of itself.
         out.extend(self.report.map(|(source, report)| observation(source, Body::SupervisorReport(report))));
+        out.extend(self.started.then(|| observation(Source::Agent, Body::WorkStarted)));
         out.extend(self.heartbeat.map(|beat| observation(Source::Agent, Body::Heartbeat(Box::new(beat)))));
     }
 }
@@ -63,6 +76,7 @@ pub fn check(wire: Wire<'_>, project: ProjectId, loc: &[Value]) -> Result<Told, 
     let restart = fields.restart(wire.restart_type, wire.restart_target);
     let container = fields.bounded("container_id", wire.container_id, RESTART_TARGET_BYTES_MAX);
     let interval = fields.interval(&wire.interval);
+    let mark = fields.mark(wire.progress);
     let (Some(agent), true) = (agent, fields.errors.is_empty()) else { return Err(fields.errors) };
 
     // `error` was a text in the first description of the API; whatever else it is belongs to the fields not known.
@@ -84,7 +98,11 @@ pub fn check(wire: Wire<'_>, project: ProjectId, loc: &[Value]) -> Result<Told, 
         tool_calls: calls.max(logged),
         iteration,
         prompts,
-        has_details: memory.is_some() || wire.custom_data == Present(true) || wire.meta == Present(true),
+        has_details: memory.is_some()
+            || wire.custom_data == Present(true)
+            || wire.meta == Present(true)
+            || mark == Some(Mark::Done),
+        idle: mark == Some(Mark::Idle),
         agent_type: agent_type.map(|t| t[..t.floor_char_boundary(AGENT_TYPE_BYTES_MAX)].to_owned()),
         interval,
         ..Heartbeat::bare(said.unwrap_or(BeatStatus::Ok))
@@ -92,7 +110,7 @@ pub fn check(wire: Wire<'_>, project: ProjectId, loc: &[Value]) -> Result<Told, 
     let clues = Clues { name: &agent.name, beat: &beat, restart: restart.is_some(), container: container.is_some() };
     if let Some(running) = runner::running(&clues) {
         let report = SupervisorReport { running, message: beat.message.take(), restart };
-        return Ok(Told { agent, report: Some((Source::Supervisor, report)), heartbeat: None });
+        return Ok(Told { agent, report: Some((Source::Supervisor, report)), started: false, heartbeat: None });
     }
     // An agent that names where it is restarted: it speaks, so its process runs, unless it just said goodbye.
     let restart = restart
@@ -100,7 +118,7 @@ pub fn check(wire: Wire<'_>, project: ProjectId, loc: &[Value]) -> Result<Told, 
         .filter(|_| beat.status != BeatStatus::Shutdown);
     let report =
         restart.map(|target| (Source::Agent, SupervisorReport { running: true, message: None, restart: Some(target) }));
-    Ok(Told { agent, report, heartbeat: Some(beat) })
+    Ok(Told { agent, report, started: mark == Some(Mark::Start), heartbeat: Some(beat) })
 }
 
 /// Reads fields and gathers what is wrong with them.
@@ -212,6 +230,17 @@ impl Fields<'_> {
             let most = Money::REPORT_MAX.as_usd();
             self.wrong("cost_usd", kind, format!("Input should be a number of US dollars from 0 to {most}"))
         })
+    }
+
+    /// What is not a text belongs to the fields that are not known.
+    fn mark(&mut self, value: Scalar<'_>) -> Option<Mark> {
+        let Scalar::Text(word) = value else { return None };
+        match &*word {
+            "start" => Some(Mark::Start),
+            "done" => Some(Mark::Done),
+            "idle" => Some(Mark::Idle),
+            _ => self.wrong("progress", "literal_error", "Input should be 'start', 'done' or 'idle'"),
+        }
     }
 
     fn interval(&mut self, value: &Scalar<'_>) -> Option<Duration> {

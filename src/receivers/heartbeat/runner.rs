@@ -75,10 +75,12 @@ fn knows_the_inside(beat: &Heartbeat) -> bool {
         iteration,
         prompts,
         has_details,
+        idle,
         agent_type,
         interval,
     } = beat;
     *has_details
+        || *idle
         || tokens.is_some()
         || cost.is_some()
         || tool_calls.is_some()

@@ -16,8 +16,8 @@ use super::scalar::{Counted, Present, Scalar, Skip, Window};
 /// The fields of a beat. What is missing and what is `null` is the same; of a field given twice the last one counts, as
 /// in Python and JavaScript.
 ///
-/// `tokens`, `meta`, `error` and `container_id` are the names an early description of the API used; `interval` is our
-/// own addition. Everything else is what published clients send.
+/// `tokens`, `meta`, `error` and `container_id` are the names an early description of the API used; `interval` and
+/// `progress` are our own additions. Everything else is what published clients send.
 #[derive(Debug, Default, PartialEq)]
 pub struct Wire<'a> {
     pub agent: Scalar<'a>,
@@ -39,6 +39,7 @@ pub struct Wire<'a> {
     pub restart_target: Scalar<'a>,
     pub container_id: Scalar<'a>,
     pub interval: Scalar<'a>,
+    pub progress: Scalar<'a>,
 }
 
 /// What stands where a beat should be: a beat, or something that is not an object.
@@ -83,6 +84,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
                 "restart_target" => wire.restart_target = map.next_value()?,
                 "container_id" => wire.container_id = map.next_value()?,
                 "interval" => wire.interval = map.next_value()?,
+                "progress" => wire.progress = map.next_value()?,
                 _ => {
                     map.next_value::<Skip>()?;
                 }
