@@ -22,7 +22,7 @@ const TABLE: &[Imports] = &[
     Imports { module: "health", may: &[&["model"]] },
     Imports { module: "store", may: &[&["model"]] },
     Imports { module: "config", may: &[&["model"]] },
-    Imports { module: "http", may: &[&["model", "ids"]] },
+    Imports { module: "http", may: &[&["model", "ids", "clock"]] },
     // Of HTTP only the error: what a refusal looks like to a client is said once, beside the refusals.
     Imports { module: "ingest", may: &[CORE, &["health", "http::ApiError"]] },
     // The protocols' messages are for those who decode them.

@@ -80,6 +80,7 @@ impl Gateway {
             .env("PULSEGATE_RECEIVERS__OTLP__HTTP__ENDPOINT", "127.0.0.1:0")
             .env("PULSEGATE_RECEIVERS__OTLP__GRPC__ENDPOINT", "127.0.0.1:0")
             .env("PULSEGATE_PROJECTS__DEFAULT__MAX_AGENTS", agents.to_string())
+            .env("PULSEGATE_PROJECTS__DEFAULT__RATE_LIMIT_PER_MINUTE", "1000000000")
             .env("PULSEGATE_TELEMETRY__LOG__LEVEL", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null());

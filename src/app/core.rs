@@ -58,7 +58,7 @@ impl Core {
         bound: SocketAddr,
     ) -> Result<Self, StartError> {
         let first_key = first_start::prepare(&*store, &config, options).await?;
-        let keyring = Keyring::default();
+        let keyring = Keyring::new(options.clock.clone(), config.server.wrong_keys_per_minute);
         let config = Arc::new(config);
         let rules = Arc::new(ConfigRules::new(config.clone()));
         let refresh = Refresh {

@@ -1,6 +1,7 @@
 //! The wiring: everything is built here, started and stopped in order, by `main` as by tests.
 
 mod core;
+mod edge;
 mod first_start;
 mod listeners;
 mod refresh;
@@ -19,9 +20,12 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::serve;
+use crate::http::tls::TlsError;
 use crate::ids::Ids;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
+
+use edge::Edges;
 
 pub use self::core::{Core, Routers, Tasks};
 pub use listeners::Addresses;
@@ -58,6 +62,14 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// TLS of a listener cannot be set up.
+    #[error("cannot use the certificates of {key}: {problem}")]
+    Tls {
+        /// The configuration's key.
+        key: &'static str,
+        /// Which file, and what is wrong with it.
+        problem: TlsError,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({key}): {problem}; choose another address there, or stop what uses it")]
     Bind {
@@ -98,15 +110,18 @@ impl App {
         listeners: listeners::Bound,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses()?;
-        let Core { routers, first_key, refresh, tasks } =
-            Core::start(config, &options, store.clone(), addresses.http).await?;
-        let start =
-            |listener: TcpListener, router| tokio::spawn(serve::serve(listener, router, tasks.stop.subscribe()));
+        let Core { routers, first_key, refresh, mut tasks } =
+            Core::start(config.clone(), &options, store.clone(), addresses.http).await?;
+        let edges = Edges::new(&config, &*store, &refresh.keyring, &options).await?;
+        let start = |listener: TcpListener, router, serving| {
+            tokio::spawn(serve::serve(listener, router, serving, tasks.stop.subscribe()))
+        };
         let servers = vec![
-            start(listeners.otlp_grpc, routers.otlp_grpc),
-            start(listeners.otlp_http, routers.otlp_http),
-            start(listeners.http, routers.http),
+            start(listeners.otlp_grpc, routers.otlp_grpc, edges.otlp_grpc.clone()),
+            start(listeners.otlp_http, routers.otlp_http, edges.otlp_http.clone()),
+            start(listeners.http, routers.http, edges.http.clone()),
         ];
+        tasks.background.push(tokio::spawn(edges.keep_certificates_fresh(tasks.stop.subscribe())));
         listeners::write(&options.data_dir, &addresses)?;
         info!(
             http = %addresses.http, otlp_http = %addresses.otlp_http, otlp_grpc = %addresses.otlp_grpc,

@@ -33,7 +33,8 @@ impl Refresh {
         self.rules.know(self.store.projects().await?);
         let now = self.clock.now();
         let keys = self.store.keys().await?;
-        self.keyring.replace(keys.into_iter().filter(|key| key.is_good(now)).collect());
+        let good = keys.into_iter().filter(|key| key.is_good(now)).collect();
+        self.keyring.replace_with_rates(good, |project| self.rules.rates(project));
         Ok(())
     }
 

@@ -93,7 +93,7 @@ impl Parts {
     fn otlp(&self) -> otlp::Otlp {
         otlp::Otlp {
             committer: self.committer.clone(),
-            keyring: self.keyring.clone(),
+            keyring: self.keyring.for_telemetry(),
             clock: self.clock.clone(),
             limits: otlp::Limits::default(),
             metrics: self.metrics.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::config::{Config, DEFAULT_PROJECT};
+use crate::http::auth::Rates;
 use crate::ingest::{CommandRules, Rules};
 use crate::model::{Policy, PolicyPatch, Project, ProjectId, Timestamp};
 
@@ -24,6 +25,14 @@ impl ConfigRules {
     /// Takes in which projects exist.
     pub fn know(&self, projects: Vec<Project>) {
         self.names.store(Arc::new(projects.into_iter().map(|p| (p.id, p.name)).collect()));
+    }
+
+    /// How many requests each key of a project may make.
+    pub fn rates(&self, project: ProjectId) -> Rates {
+        self.with_name(project, |name| {
+            let project = self.config.project(name);
+            Rates { requests: Some(project.rate_limit_per_minute), telemetry: project.otlp_rate_limit_per_minute }
+        })
     }
 
     fn with_name<T>(&self, project: ProjectId, use_it: impl FnOnce(&str) -> T) -> T {

@@ -92,6 +92,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::Bind { .. } => BAD_ADDRESS,
+            StartError::Tls { .. } => BAD_CONFIG,
             StartError::DataDir { .. } | StartError::Store(_) => BAD_STORE,
         };
         Self { code, error: error.into() }

@@ -17,6 +17,7 @@ mod read;
 mod receivers;
 mod schema;
 mod sections;
+mod server;
 mod show;
 mod substitute;
 mod tree;
@@ -37,6 +38,7 @@ pub use projects::{AgentRule, ProjectSettings};
 pub use receivers::{Langfuse, Receivers};
 pub use schema::schema;
 pub use sections::{Control, Ingest, LogFormat, LogLevel, Metrics, Store, Telemetry};
+pub use server::{ClientCertificate, ListenerTls, Server};
 
 use check::Checker;
 use tree::{KeyPath, Node, Value};
@@ -51,6 +53,8 @@ pub const DEFAULT_PROJECT: &str = "default";
 pub struct Config {
     /// What comes in, and where it is listened for.
     pub receivers: Receivers,
+    /// What every listener demands of its connections.
+    pub server: Server,
     /// What is expected of agents where nothing else is said.
     pub health: Arc<Policy>,
     /// The projects that were named, and [`DEFAULT_PROJECT`].
@@ -104,8 +108,12 @@ impl Config {
             projects::check_name(&name, &at, check);
             projects.insert(name, ProjectSettings::resolve(project, &at, &health, check));
         }
+        let server = Server::resolve(&raw.server, &root.key("server"), check);
+        let receivers = Receivers::resolve(raw.receivers, &root.key("receivers"), check);
+        receivers.check_exposure(&root.key("receivers"), server.allow_plaintext, check);
         Self {
-            receivers: Receivers::resolve(raw.receivers, &root.key("receivers"), check),
+            receivers,
+            server,
             projects,
             control: Control::resolve(raw.control, &root.key("control"), check),
             ingest: Ingest::resolve(raw.ingest, &root.key("ingest"), check),

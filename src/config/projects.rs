@@ -15,6 +15,10 @@ use crate::model::{Policy, PolicyPatch};
 pub struct ProjectSettings {
     /// How many agents there may be. 1 to 1 000 000.
     pub max_agents: u32,
+    /// How many requests each of its keys may make a minute, OTLP aside. 1 to 1 000 000 000.
+    pub rate_limit_per_minute: u32,
+    /// The same for OTLP; `None`: no limit.
+    pub otlp_rate_limit_per_minute: Option<u32>,
     /// How long events are kept, in days. 1 to 3650.
     pub retention_days: u32,
     /// What is expected of the project's agents; the gateway's `health` is included.
@@ -37,6 +41,9 @@ pub struct AgentRule {
 /// The longest name of a project, in bytes.
 const NAME_BYTES_MAX: usize = 100;
 
+/// The highest rate: beyond anything one gateway can do.
+const RATE_MAX: u32 = 1_000_000_000;
+
 /// More rules than this would make finding an agent's policy slow.
 const RULES_MAX: usize = 1_000;
 
@@ -57,6 +64,15 @@ impl ProjectSettings {
         let rules = raw.agents.into_iter().zip(indices);
         Self {
             max_agents: check.number(at.key("max_agents"), raw.max_agents, 1_000, [1, 1_000_000]),
+            rate_limit_per_minute: check.number(
+                at.key("rate_limit_per_minute"),
+                raw.rate_limit_per_minute,
+                1_000,
+                [1, RATE_MAX],
+            ),
+            otlp_rate_limit_per_minute: raw
+                .otlp_rate_limit_per_minute
+                .map(|rate| check.number(at.key("otlp_rate_limit_per_minute"), Some(rate), 1, [1, RATE_MAX])),
             retention_days: check.number(at.key("retention_days"), raw.retention_days, 7, [1, 3_650]),
             agents: rules.filter_map(|(rule, i)| AgentRule::resolve(rule, &list.index(i), &policy, check)).collect(),
             policy,

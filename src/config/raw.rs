@@ -21,6 +21,8 @@ pub(super) struct Raw {
     pub receivers: Receivers,
     /// What is expected of every agent, unless its project, its name or the agent itself says otherwise.
     pub health: PolicyPatch,
+    /// What every listener demands of its connections.
+    pub server: Server,
     /// Projects by name. `default` always exists.
     pub projects: BTreeMap<String, Project>,
     /// Restart commands.
@@ -53,6 +55,8 @@ pub(super) struct Receivers {
 pub(super) struct HttpReceiver {
     /// Where to listen. Default 127.0.0.1:4319.
     pub endpoint: Option<Endpoint>,
+    /// Certificates. Default: none, it listens in the clear.
+    pub tls: Tls,
 }
 
 /// OpenTelemetry.
@@ -71,6 +75,8 @@ pub(super) struct Otlp {
 pub(super) struct OtlpGrpc {
     /// Where to listen. Default 127.0.0.1:4317.
     pub endpoint: Option<Endpoint>,
+    /// Certificates. Default: none, it listens in the clear.
+    pub tls: Tls,
 }
 
 /// OTLP/HTTP.
@@ -79,6 +85,65 @@ pub(super) struct OtlpGrpc {
 pub(super) struct OtlpHttp {
     /// Where to listen. Default 127.0.0.1:4318.
     pub endpoint: Option<Endpoint>,
+    /// Certificates. Default: none, it listens in the clear.
+    pub tls: Tls,
+}
+
+/// TLS of a listener; all files are PEM. Relative paths start where the gateway was started.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    /// The listener's certificate, followed by those that lead from it to one its peers know.
+    pub cert_file: Option<String>,
+    /// The certificate's private key. Both files make a listener speak TLS.
+    pub key_file: Option<String>,
+    /// The certificates by which those of clients are checked. Where it is set, every client must show one.
+    pub client_ca_file: Option<String>,
+    /// How often the files are looked at for changes; SIGHUP does it at once. 1s to 24h; default 1m.
+    pub reload_interval: Option<Span>,
+    /// What client certificates may do without an API key. At most 1000. Default: nothing.
+    #[schemars(length(max = 1000))]
+    pub client_certificates: Vec<ClientCertificate>,
+}
+
+/// What the holder of a client certificate may do without an API key.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "scopes"]))]
+pub(super) struct ClientCertificate {
+    /// A DNS name or address among the certificate's subject alternative names. Required.
+    pub name: Option<String>,
+    /// The project it is for. Default: default.
+    pub project: Option<String>,
+    /// Of ingest, read, runner, command, approve and admin. Required.
+    #[schemars(length(min = 1))]
+    pub scopes: Vec<String>,
+}
+
+/// What every listener demands of its connections.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    /// Whether to listen in the clear beyond this machine, where a listener has no `tls`. Keys can be read on the way
+    /// then: for networks that are protected otherwise, or behind a proxy that does TLS. Default false.
+    pub allow_plaintext: Option<bool>,
+    /// How many connections each listener keeps open; beyond that, the longest idle ones are closed. 1 to 1000000;
+    /// default 5000, and no more than the system's limit of open files allows.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: Option<u32>,
+    /// From the connection to the end of its first request's headers; TLS included. 1s to 5m; default 10s.
+    pub first_request_timeout: Option<Span>,
+    /// From the first byte of a later request to the end of its headers. 1s to 5m; default 10s.
+    pub header_timeout: Option<Span>,
+    /// Without a byte of a request's body, and at less than 16 KiB a second. 1s to 10m; default 30s.
+    pub body_timeout: Option<Span>,
+    /// Without a request on an HTTP/1.1 connection. The published runner asks every 10s. 15s to 1h; default 75s.
+    pub idle_timeout: Option<Span>,
+    /// Without the client taking anything of its answer. 1s to 10m; default 30s.
+    pub send_timeout: Option<Span>,
+    /// How many wrong keys an address may try in a minute before it has to wait. 0 to 1000000; default 60.
+    #[schemars(range(max = 1_000_000))]
+    pub wrong_keys_per_minute: Option<u32>,
 }
 
 /// Webhooks of Langfuse.
@@ -100,6 +165,13 @@ pub(super) struct Project {
     /// How many agents there may be. 1 to 1000000; default 1000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_agents: Option<u32>,
+    /// How many requests each key may make a minute, OTLP aside; in any one minute up to twice as many. 1 to 1000000000;
+    /// default 1000.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub rate_limit_per_minute: Option<u32>,
+    /// The same for OTLP requests. 1 to 1000000000. Default: no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub otlp_rate_limit_per_minute: Option<u32>,
     /// How long events are kept, in days. 1 to 3650; default 7.
     #[schemars(range(min = 1, max = 3650))]
     pub retention_days: Option<u32>,
@@ -190,6 +262,8 @@ pub(super) struct Telemetry {
 pub(super) struct Log {
     /// What is logged: this level and everything graver. Default info.
     pub level: Option<super::LogLevel>,
+    /// At which level a line is written for every request. Default debug, so that there is none by default.
+    pub access: Option<super::LogLevel>,
     /// Lines for people (text) or for machines (json). Default text.
     pub format: Option<super::LogFormat>,
 }

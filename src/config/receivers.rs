@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::check::Checker;
 use super::raw;
+use super::server::ListenerTls;
 use super::tree::KeyPath;
 use super::values::Endpoint;
 
@@ -19,6 +20,12 @@ pub struct Receivers {
     pub otlp_grpc: SocketAddr,
     /// Where OTLP/HTTP listens.
     pub otlp_http: SocketAddr,
+    /// TLS of `http`.
+    pub http_tls: Option<ListenerTls>,
+    /// TLS of `otlp_grpc`.
+    pub otlp_grpc_tls: Option<ListenerTls>,
+    /// TLS of `otlp_http`.
+    pub otlp_http_tls: Option<ListenerTls>,
     /// Webhooks of Langfuse.
     pub langfuse: Langfuse,
 }
@@ -45,6 +52,9 @@ impl Receivers {
             http: listen(raw.http.endpoint, 4319),
             otlp_grpc: listen(raw.otlp.grpc.endpoint, 4317),
             otlp_http: listen(raw.otlp.http.endpoint, 4318),
+            http_tls: ListenerTls::resolve(raw.http.tls, &at.key("http").key("tls"), check),
+            otlp_grpc_tls: ListenerTls::resolve(raw.otlp.grpc.tls, &at.key("otlp").key("grpc").key("tls"), check),
+            otlp_http_tls: ListenerTls::resolve(raw.otlp.http.tls, &at.key("otlp").key("http").key("tls"), check),
             langfuse: Langfuse::resolve(raw.langfuse, &at.key("langfuse"), check),
         };
         let all = [
@@ -60,6 +70,28 @@ impl Receivers {
             check.fault(at.key(key), format!("port {} is also that of {}; use another", address.port(), at.key(other)));
         }
         resolved
+    }
+
+    /// Notes listeners that would carry keys in the clear beyond this machine.
+    pub(super) fn check_exposure(&self, at: &KeyPath, allow_plaintext: bool, check: &mut Checker<'_>) {
+        let all = [
+            ("http", self.http, &self.http_tls),
+            ("otlp.grpc", self.otlp_grpc, &self.otlp_grpc_tls),
+            ("otlp.http", self.otlp_http, &self.otlp_http_tls),
+        ];
+        for (key, address, tls) in all {
+            if tls.is_none() && !allow_plaintext && !address.ip().to_canonical().is_loopback() {
+                check.fault(
+                    at.key(&format!("{key}.endpoint")),
+                    format!(
+                        "{address} is reachable from other machines, and without TLS everyone on the way can read API \
+                         keys; set {} (cert_file, key_file), or server.allow_plaintext: true where the network or a \
+                         proxy protects them",
+                        at.key(&format!("{key}.tls")),
+                    ),
+                );
+            }
+        }
     }
 }
 

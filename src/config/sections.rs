@@ -96,6 +96,8 @@ impl Metrics {
 pub struct Telemetry {
     /// What is logged.
     pub log_level: LogLevel,
+    /// At which level a line is written for every request.
+    pub access_level: LogLevel,
     /// How it is written.
     pub log_format: LogFormat,
 }
@@ -153,7 +155,11 @@ impl LogFormat {
 
 impl Telemetry {
     pub(super) fn resolve(raw: &raw::Telemetry) -> Self {
-        Self { log_level: raw.log.level.unwrap_or_default(), log_format: raw.log.format.unwrap_or_default() }
+        Self {
+            log_level: raw.log.level.unwrap_or_default(),
+            access_level: raw.log.access.unwrap_or(LogLevel::Debug),
+            log_format: raw.log.format.unwrap_or_default(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::tree::{Entry, Node, Origin, Value};
 use super::values::Bytes;
-use super::{Config, ProjectSettings, yaml};
+use super::{ClientCertificate, Config, ListenerTls, ProjectSettings, Server, yaml};
 use crate::model::{PolicyPatch, exact};
 
 /// What stands for a secret.
@@ -19,17 +19,16 @@ impl Config {
 
     fn tree(&self) -> Node {
         let langfuse = &self.receivers.langfuse;
-        let endpoint = |address: std::net::SocketAddr| map([("endpoint", text(address))]);
         map([
             (
                 "receivers",
                 map([
-                    ("http", endpoint(self.receivers.http)),
+                    ("http", listener(self.receivers.http, self.receivers.http_tls.as_ref())),
                     (
                         "otlp",
                         map([
-                            ("grpc", endpoint(self.receivers.otlp_grpc)),
-                            ("http", endpoint(self.receivers.otlp_http)),
+                            ("grpc", listener(self.receivers.otlp_grpc, self.receivers.otlp_grpc_tls.as_ref())),
+                            ("http", listener(self.receivers.otlp_http, self.receivers.otlp_http_tls.as_ref())),
                         ]),
                     ),
                     (
@@ -41,6 +40,7 @@ impl Config {
                     ),
                 ]),
             ),
+            ("server", server(&self.server)),
             ("health", patch(&PolicyPatch::of(&self.health))),
             ("projects", map(self.projects.iter().map(|(name, p)| (name.as_str(), project(p))))),
             (
@@ -73,6 +73,7 @@ impl Config {
                     "log",
                     map([
                         ("level", text(self.telemetry.log_level.word())),
+                        ("access", text(self.telemetry.access_level.word())),
                         ("format", text(self.telemetry.log_format.word())),
                     ]),
                 )]),
@@ -81,10 +82,48 @@ impl Config {
     }
 }
 
+fn listener(address: std::net::SocketAddr, tls: Option<&ListenerTls>) -> Node {
+    let path = |path: Option<&std::path::Path>| path.map_or_else(null, |path| text(path.display()));
+    let client = |client: &ClientCertificate| {
+        map([
+            ("name", text(&client.name)),
+            ("project", text(&client.project)),
+            ("scopes", list(client.scopes.words().split(',').map(text))),
+        ])
+    };
+    let clients = tls.map_or(&[][..], |tls| &tls.client_certificates);
+    let tls = map([
+        ("cert_file", path(tls.map(|tls| &*tls.cert_file))),
+        ("key_file", path(tls.map(|tls| &*tls.key_file))),
+        ("client_ca_file", path(tls.and_then(|tls| tls.client_ca_file.as_deref()))),
+        ("reload_interval", span(tls.map_or(Duration::from_secs(60), |tls| tls.reload_interval))),
+        ("client_certificates", list(clients.iter().map(client))),
+    ]);
+    map([("endpoint", text(address)), ("tls", tls)])
+}
+
+fn server(server: &Server) -> Node {
+    map([
+        ("allow_plaintext", bool(server.allow_plaintext)),
+        ("max_connections", number(server.max_connections)),
+        ("first_request_timeout", span(server.first_request_timeout)),
+        ("header_timeout", span(server.header_timeout)),
+        ("body_timeout", span(server.body_timeout)),
+        ("idle_timeout", span(server.idle_timeout)),
+        ("send_timeout", span(server.send_timeout)),
+        ("wrong_keys_per_minute", number(server.wrong_keys_per_minute as usize)),
+    ])
+}
+
 fn project(project: &ProjectSettings) -> Node {
     let rule = |rule: &super::AgentRule| map([("match", text(&rule.pattern)), ("health", patch(&rule.health))]);
     map([
         ("max_agents", number(project.max_agents as usize)),
+        ("rate_limit_per_minute", number(project.rate_limit_per_minute as usize)),
+        (
+            "otlp_rate_limit_per_minute",
+            project.otlp_rate_limit_per_minute.map_or_else(null, |rate| number(rate as usize)),
+        ),
         ("retention_days", number(project.retention_days as usize)),
         ("timezone", text(project.policy.timezone.iana_name().unwrap_or("UTC"))),
         ("health", patch(&project.health)),

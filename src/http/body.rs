@@ -8,10 +8,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::ApiError;
+use super::serve::TooSlow;
 
 /// Reads a body of at most `bytes_max` bytes, before as after decompression (`gzip`, `deflate`, `zstd`, `identity`).
 ///
-/// Errors: 413 over the limit, 415 for another `Content-Encoding`, 400 for a body that breaks off or does not decompress.
+/// Errors: 413 over the limit, 415 for another `Content-Encoding`, 400 for a body that breaks off or does not decompress,
+/// 408 for one that does not go on.
 pub async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
@@ -21,9 +23,16 @@ pub async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<B
     let raw = match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large(bytes_max)),
+        Err(error) if is_too_slow(&*error) => {
+            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, TooSlow.to_string()));
+        }
         Err(_) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "request body ended early")),
     };
     decode(headers, raw, bytes_max)
+}
+
+fn is_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<TooSlow>())
 }
 
 fn decode(headers: &HeaderMap, raw: Bytes, bytes_max: usize) -> Result<Bytes, ApiError> {

@@ -12,6 +12,8 @@ pub struct ApiError {
     status: StatusCode,
     detail: Value,
     retry_after: Option<u64>,
+    /// The requests a minute that were exceeded.
+    limit: Option<u32>,
 }
 
 /// What is wrong with one field of a request, in the form FastAPI made known.
@@ -29,7 +31,7 @@ pub struct FieldError {
 impl ApiError {
     /// An error with a text.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: Value::String(detail.into()), retry_after: None }
+        Self { status, detail: Value::String(detail.into()), retry_after: None, limit: None }
     }
 
     /// 401: no key, or one that does not open anything.
@@ -49,12 +51,19 @@ impl ApiError {
 
     /// 422 with the list of wrong fields.
     pub fn invalid(fields: &[FieldError]) -> Self {
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, detail: json!(fields), retry_after: None }
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, detail: json!(fields), retry_after: None, limit: None }
     }
 
     /// 503 with the time after which to try again, in seconds (at least 1).
     pub fn unavailable(detail: impl Into<String>, retry_after_secs: u64) -> Self {
         Self { retry_after: Some(retry_after_secs.max(1)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// 429: more than `per_minute` requests (`None`: more wrong keys than an address may try); the next one may come after
+    /// so many seconds (at least 1).
+    pub fn rate_limited(per_minute: Option<u32>, retry_after_secs: u64) -> Self {
+        let refused = Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded");
+        Self { retry_after: Some(retry_after_secs.max(1)), limit: per_minute, ..refused }
     }
 
     /// The status of the answer.
@@ -78,6 +87,11 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(json!({ "detail": self.detail }))).into_response();
         if let Some(secs) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+            if let Some(limit) = self.limit {
+                response.headers_mut().insert("x-ratelimit-limit", HeaderValue::from(limit));
+                response.headers_mut().insert("x-ratelimit-remaining", HeaderValue::from(0));
+                response.headers_mut().insert("x-ratelimit-reset", HeaderValue::from(secs));
+            }
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));

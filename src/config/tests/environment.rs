@@ -10,7 +10,7 @@ use crate::config::{LogFormat, LogLevel};
 fn a_variable_sets_the_key_it_names() {
     type Seen = fn(&Config) -> String;
     let table: &[(&str, &str, Seen, &str)] = &[
-        ("PULSEGATE_RECEIVERS__HTTP__ENDPOINT", "0.0.0.0:4319", |c| c.receivers.http.to_string(), "0.0.0.0:4319"),
+        ("PULSEGATE_RECEIVERS__HTTP__ENDPOINT", "127.0.0.2:4319", |c| c.receivers.http.to_string(), "127.0.0.2:4319"),
         ("PULSEGATE_RECEIVERS__OTLP__GRPC__ENDPOINT", "[::1]:0", |c| c.receivers.otlp_grpc.to_string(), "[::1]:0"),
         ("pulsegate_health__Interval", "30s", |c| format!("{:?}", c.health.interval), "30s"),
         ("PULSEGATE_HEALTH__INTERVAL", "45", |c| format!("{:?}", c.health.interval), "45s"),
@@ -43,6 +43,7 @@ fn a_variable_sets_the_key_it_names() {
         ("PULSEGATE_INGEST__QUEUE_BYTES_MAX", "2MiB", |c| c.ingest.queue_bytes_max.to_string(), "2097152"),
         ("PULSEGATE_STORE__SQLITE__PATH", "123", |c| format!("{:?}", c.store.sqlite_path), "Some(\"123\")"),
         ("PULSEGATE_STORE__SQLITE__PATH", "null", |c| format!("{:?}", c.store.sqlite_path), "None"),
+        ("PULSEGATE_SERVER__ALLOW_PLAINTEXT", "true", |c| c.server.allow_plaintext.to_string(), "true"),
         ("PULSEGATE_METRICS__REQUIRE_KEY", "false", |c| format!("{:?}", c.metrics.require_key), "Some(false)"),
         ("PULSEGATE_TELEMETRY__LOG__LEVEL", "debug", |c| format!("{:?}", c.telemetry.log_level), "Debug"),
     ];

@@ -68,12 +68,19 @@ fn the_reference_file_is_the_defaults() {
 fn the_reference_file_has_every_key() {
     let written = keys_in(&text("pulsegate.yaml"));
     // A project's and a pattern's `health` has the keys of the gateway's, which are written out once.
-    let repeated = |key: &str| key.starts_with(".projects.*.health.") || key.starts_with(".projects.*.agents[].");
+    let repeated = |key: &str| {
+        key.starts_with(".projects.*.health.")
+            || key.starts_with(".projects.*.agents[].")
+            || key.contains(".tls.client_certificates[].")
+    };
     let known = keys_of(&schema());
     let missing: Vec<_> = known.iter().filter(|key| !repeated(key) && !written.contains(*key)).collect();
     assert!(missing.is_empty(), "not in config/pulsegate.yaml: {missing:?}");
     assert!(written.is_subset(&known), "not in the schema: {:?}", written.difference(&known));
     assert!(text("pulsegate.yaml").contains("#  - match: \"research-*\""));
+    assert!(
+        text("pulsegate.yaml").contains("#  - {name: runner-1.example, project: default, scopes: [ingest, runner]}")
+    );
     assert_eq!(known.iter().filter(|key| key.starts_with(".health.")).count(), 19 + 2 + 3 + 6 + 6);
 }
 
@@ -81,12 +88,16 @@ fn the_reference_file_has_every_key() {
 fn what_is_shown_has_every_key_and_can_be_loaded_again() {
     let yaml = "projects:\n  'odd: name':\n    agents: [{match: '*', health: {interval: 1h 1m 1s, budget: {request_usd: 2}}}]\n\
                 health: {stalled_after: 26h 3m 500ms, progress: never}\nmetrics: {require_key: true}\n\
-                store: {sqlite: {path: 'null'}}\ningest: {queue_bytes_max: 1048577}\n";
+                store: {sqlite: {path: 'null'}}\ningest: {queue_bytes_max: 1048577}\n\
+                receivers: {http: &tls {tls: {cert_file: c, key_file: k, client_ca_file: a, client_certificates: [{name: n, scopes: [read]}]}},\
+                otlp: {http: *tls, grpc: *tls}}\nserver: {body_timeout: 1m}\n";
     let config = load(yaml).unwrap();
     let again = load(&config.show()).unwrap();
     assert_eq!(again.show(), config.show());
     assert_eq!(again.health, config.health);
     assert_eq!(again.store, config.store);
+    assert_eq!(again.server, config.server);
+    assert!(again.receivers.http_tls.is_some() && again.receivers.http_tls == config.receivers.http_tls);
     assert_eq!(
         again.policy_for("odd: name", "x", &PolicyPatch::default()),
         config.policy_for("odd: name", "x", &PolicyPatch::default())

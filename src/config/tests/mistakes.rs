@@ -46,7 +46,7 @@ fn a_mistake_is_named_with_its_line_and_its_remedy() {
             "3:15: receivers.http.endpoint: `:4319` is not an endpoint; for every address of this machine write 0.0.0.0:4319",
         ),
         (
-            "receivers:\n  http:\n    endpoint: 0.0.0.0:4318\n",
+            "receivers:\n  http:\n    endpoint: 127.0.0.1:4318\n",
             "3:15: receivers.http.endpoint: port 4318 is also that of receivers.otlp.http.endpoint; use another",
         ),
         (
@@ -102,6 +102,18 @@ fn a_mistake_is_named_with_its_line_and_its_remedy() {
         (
             "ingest:\n  batch_requests_max: 99999999999\n",
             "2:23: ingest.batch_requests_max: 99999999999 is too large; expected a whole number, 0 or more",
+        ),
+        (
+            "receivers:\n  http:\n    endpoint: 0.0.0.0:4319\n",
+            "3:15: receivers.http.endpoint: 0.0.0.0:4319 is reachable from other machines, and without TLS everyone on the way can read API keys; set receivers.http.tls (cert_file, key_file), or server.allow_plaintext: true where the network or a proxy protects them",
+        ),
+        (
+            "receivers:\n  otlp: {grpc: {tls: {cert_file: a}}}\n",
+            "2:22: receivers.otlp.grpc.tls.key_file: the file is missing; TLS needs cert_file and key_file, both in PEM",
+        ),
+        (
+            "projects: {default: {rate_limit_per_minute: 0}}\n",
+            "1:45: projects.default.rate_limit_per_minute: 0 is out of range; allowed is 1 to 1000000000",
         ),
         (
             "telemetry: {log: {level: wran}}\n",
