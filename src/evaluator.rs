@@ -121,6 +121,11 @@ impl Evaluator {
             Ok(due) => drop(self.submit(Work::CommandDeadlines(due)).await),
             Err(error) => warn!(%error, "could not look for due commands"),
         }
+        match self.store.due_traces(now, DUE_MAX).await {
+            Ok(due) if due.is_empty() => {}
+            Ok(due) => drop(self.submit(Work::TraceDeadlines(due)).await),
+            Err(error) => warn!(%error, "could not look for due traces"),
+        }
         self.metrics.evaluator_run(watch.elapsed());
     }
 

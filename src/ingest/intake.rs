@@ -2,7 +2,7 @@
 
 use crate::model::{
     AgentId, AgentNameError, Body, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Status,
-    Timestamp, TraceSpans,
+    Timestamp, TraceKey, TraceSpans,
 };
 use crate::store::PresenceWrite;
 
@@ -82,6 +82,8 @@ pub enum Work {
     Deadlines(Vec<AgentId>),
     /// Leases or last moments of commands (of any project) may have passed. → [`Outcome::Done`]
     CommandDeadlines(Vec<CommandId>),
+    /// Deadlines of traces (of any project) may have passed: which, and of which service. → [`Outcome::Done`]
+    TraceDeadlines(Vec<(TraceKey, String)>),
     /// The gateway was there. → [`Outcome::Done`]
     Presence(PresenceWrite),
 }

@@ -12,3 +12,4 @@ pub use committer::{Committer, CommitterConfig, SubmitError};
 pub use intake::{Intake, Outcome, Work};
 pub use plan::{CommandRules, Rules};
 pub use presence::SharedPresence;
+pub use traces::TraceRules;

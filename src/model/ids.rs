@@ -88,7 +88,7 @@ impl AgentKey {
 pub struct TraceId(pub [u8; 16]);
 
 /// An OpenTelemetry span id: 8 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SpanId(pub [u8; 8]);
 
 /// A trace within its project: two projects may send the same trace id.

@@ -187,8 +187,46 @@ pub struct Usage {
     pub cached_input: Option<u64>,
     /// Of the output tokens, those spent on reasoning.
     pub reasoning: Option<u64>,
-    /// Cost as the sender reported it.
+    /// What it cost.
     pub cost: Option<Money>,
+    /// Where [`Usage::cost`] comes from.
+    pub cost_origin: CostOrigin,
+}
+
+/// Where a cost comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CostOrigin {
+    /// No cost is known.
+    #[default]
+    Unknown,
+    /// Senders reported it.
+    Reported,
+    /// It was computed from tokens and a price list.
+    Computed,
+    /// One part was reported, the other computed.
+    Mixed,
+}
+
+impl CostOrigin {
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Reported => "reported",
+            Self::Computed => "computed",
+            Self::Mixed => "mixed",
+        }
+    }
+
+    /// The origin of a sum of two costs.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unknown, origin) | (origin, Self::Unknown) => origin,
+            (a, b) if a == b => a,
+            _ => Self::Mixed,
+        }
+    }
 }
 
 impl Usage {
@@ -200,7 +238,13 @@ impl Usage {
         add(&mut self.reasoning, other.reasoning);
         if let Some(cost) = other.cost {
             self.cost = Some(self.cost.unwrap_or_default().plus(cost));
+            self.cost_origin = self.cost_origin.and(other.cost_origin);
         }
+    }
+
+    /// Whether nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -226,6 +270,8 @@ pub struct Activity {
     pub tool_calls_failed: u64,
     /// The tool calls in the order in which they began.
     pub tools: Vec<ToolKey>,
+    /// Digests of what the models answered, in the order in which the calls began.
+    pub outputs: Vec<u64>,
     /// Successful results: runs, and calls that stand alone.
     pub successes: u64,
     /// Failed results.
@@ -258,7 +304,12 @@ pub struct Run {
     pub ended_at: Timestamp,
     /// The class of its error, when it failed: a class name, a status code or `_OTHER`.
     pub error_type: Option<String>,
+    /// The session, thread or conversation it belongs to, at most [`SESSION_BYTES_MAX`] bytes.
+    pub session: Option<String>,
 }
+
+/// The longest name of a session kept, in bytes.
+pub const SESSION_BYTES_MAX: usize = 64;
 
 /// The longest error text kept, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 128;
@@ -337,18 +388,30 @@ pub enum CommandChange {
 }
 
 /// A span as the trace fold needs it: identity, class, facts. Made by the receivers from any convention.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpanFacts {
     /// The span's id.
     pub span: SpanId,
     /// Its parent's, `None` for a root.
     pub parent: Option<SpanId>,
+    /// The parent belongs to another process, and may never be sent here.
+    pub remote_parent: bool,
     /// What kind of work it is.
     pub class: SpanClass,
-    /// The agent the span itself names.
+    /// The agent the span itself names; in a trace's row the agent it counts for, once that is decided.
     pub agent: Option<String>,
     /// The model of a model call.
     pub model: Option<String>,
+    /// Digest of the instrumentation that made the span.
+    pub scope: u32,
+    /// The instrumentation is the provider's own SDK, which others may wrap.
+    pub provider_sdk: bool,
+    /// Digest of what a model call answered.
+    pub output: Option<u64>,
+    /// The session, thread or conversation of a run, at most [`SESSION_BYTES_MAX`] bytes.
+    pub session: Option<String>,
+    /// The call was counted in another trace; only what was missing there is in `usage`.
+    pub twin: bool,
     /// The provider's id of the model's response.
     pub response: Option<u64>,
     /// Tokens and cost the span reports.
@@ -382,7 +445,7 @@ pub struct ToolKey {
 }
 
 /// What kind of work a span is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanClass {
     /// One call of a language model.
@@ -398,6 +461,7 @@ pub enum SpanClass {
     /// A step inside a run.
     Step,
     /// Nothing of ours; kept for its place in the tree.
+    #[default]
     Other,
 }
 
@@ -415,6 +479,8 @@ pub struct TraceSpans {
     pub trace: TraceId,
     /// `service.name` of the resource: the agent of spans that name none.
     pub service: String,
+    /// Spans that are known already have new facts; otherwise they were sent again and change nothing.
+    pub upsert: bool,
     /// The spans, in order of arrival.
     pub spans: Vec<SpanFacts>,
 }

@@ -4,23 +4,64 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SpanFacts, Timestamp, Usage};
+use super::{ProjectId, SpanFacts, Timestamp, Usage};
 
 /// How many spans of one trace are remembered. When it is full, the trace begins anew: what comes is counted without
 /// its place among the spans before.
 pub const TRACE_SPANS_MAX: usize = 4096;
 
+/// [`SpanFacts::agent`] of spans that count for the trace's [`Home`]. Names are never empty.
+pub const AT_HOME: &str = "";
+
 /// One trace: its spans so far, and what they have already been counted as. Tables of it are bounded in age.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceRow {
+    /// All but the spans.
+    pub head: TraceHead,
+    /// The spans, in order of arrival, each id once, each with the agent it counts for once that is decided.
+    pub spans: Vec<SpanFacts>,
+}
+
+/// What is known of a trace as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceHead {
     /// `service.name` of the first resource that sent a span of it.
     pub service: String,
     /// When a span of it arrived last.
     pub touched_at: Timestamp,
-    /// The spans, in order of arrival, each id once, each with the agent it was counted for.
-    pub spans: Vec<SpanFacts>,
     /// What has been counted so far, by agent. It never goes down: a correction waits until later counts exceed it.
     pub counted: BTreeMap<String, TraceTotals>,
+    /// The agent of spans that name none and have no agent above them, once the first of them was counted.
+    pub home: Option<Home>,
+    /// Since when a span waits for the span that names its agent.
+    pub held_since: Option<Timestamp>,
+    /// Nothing more came for so long that the run counts as ended without its last span.
+    pub abandoned: bool,
+    /// When the trace must be looked at though nothing arrives; [`Timestamp::MAX`] when never.
+    pub deadline: Timestamp,
+}
+
+impl Default for TraceHead {
+    fn default() -> Self {
+        Self {
+            service: String::new(),
+            touched_at: Timestamp::default(),
+            counted: BTreeMap::new(),
+            home: None,
+            held_since: None,
+            abandoned: false,
+            deadline: Timestamp::MAX,
+        }
+    }
+}
+
+/// The agent for which a trace's nameless spans count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// Its name.
+    pub agent: String,
+    /// Only for want of a better one: nobody had named an agent when waiting came to its end.
+    pub provisional: bool,
 }
 
 /// What one trace amounts to for one agent.
@@ -43,42 +84,99 @@ pub struct TraceTotals {
 }
 
 /// What one commit changed of a trace: stores apply it with [`TraceRow::absorb`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceDelta {
-    /// As in [`TraceRow::service`].
-    pub service: String,
-    /// As in [`TraceRow::touched_at`].
-    pub touched_at: Timestamp,
+    /// The new value of [`TraceRow::head`].
+    pub head: TraceHead,
     /// The spans before these are forgotten.
     pub anew: bool,
+    /// Spans that were there before and changed, by their place in [`TraceRow::spans`].
+    pub changed: BTreeMap<u32, SpanFacts>,
     /// Spans that were not there before.
     pub added: Vec<SpanFacts>,
-    /// The new value of [`TraceRow::counted`].
-    pub counted: BTreeMap<String, TraceTotals>,
 }
 
 impl TraceDelta {
     /// All of `row`, whatever was known of it before.
     pub fn whole(row: &TraceRow) -> Self {
-        Self {
-            service: row.service.clone(),
-            touched_at: row.touched_at,
-            anew: true,
-            added: row.spans.clone(),
-            counted: row.counted.clone(),
-        }
+        Self { head: row.head.clone(), anew: true, changed: BTreeMap::new(), added: row.spans.clone() }
     }
 }
 
 impl TraceRow {
     /// Takes in what one commit changed.
     pub fn absorb(&mut self, delta: TraceDelta) {
-        self.service = delta.service;
-        self.touched_at = delta.touched_at;
+        self.head = delta.head;
         if delta.anew {
             self.spans.clear();
         }
+        for (place, span) in delta.changed {
+            if let Some(known) = self.spans.get_mut(place as usize) {
+                *known = span;
+            }
+        }
         self.spans.extend(delta.added);
-        self.counted = delta.counted;
     }
+}
+
+/// A service of a project, as resources name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// The project.
+    pub project: ProjectId,
+    /// `service.name`.
+    pub name: String,
+}
+
+/// What was learned of a service from its traces.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRow {
+    /// The agents its traces name.
+    pub agents: ServiceAgents,
+    /// When something was learned last.
+    pub learned_at: Timestamp,
+    /// Newest model calls that another instrumentation may tell of too, oldest first; at most [`RECENT_CALLS_MAX`].
+    pub recent_calls: Vec<RecentCall>,
+}
+
+/// How many calls of a service are compared with what other traces tell.
+pub const RECENT_CALLS_MAX: usize = 64;
+
+/// The agents of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceAgents {
+    /// None is known yet.
+    #[default]
+    Unknown,
+    /// All of its traces are about this one.
+    Only(String),
+    /// There are several: each trace has to tell itself.
+    Several,
+}
+
+impl ServiceRow {
+    /// The agent that all traces of the service are about, where there is but one.
+    pub fn only(&self) -> Option<&str> {
+        match &self.agents {
+            ServiceAgents::Only(name) => Some(name),
+            ServiceAgents::Unknown | ServiceAgents::Several => None,
+        }
+    }
+}
+
+/// A model call that was counted, as far as it takes to know it again in another trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentCall {
+    /// Digest of model and token counts.
+    pub print: u64,
+    /// Whether the provider's own SDK told of it.
+    pub provider_sdk: bool,
+    /// Start by the sender's clock.
+    pub start: Timestamp,
+    /// End by the sender's clock.
+    pub end: Timestamp,
+    /// Whether the tokens read from a cache are known.
+    pub cache_known: bool,
+    /// Whether a cost was reported.
+    pub cost_reported: bool,
 }

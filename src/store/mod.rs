@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, Command, CommandId, DedupKey, Event, EventDraft, EventId, PolicyPatch,
-    Project, ProjectCounts, ProjectId, Timestamp, TraceDelta, TraceKey, TraceRow,
+    Project, ProjectCounts, ProjectId, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
 pub use error::StoreError;
@@ -29,6 +29,8 @@ pub struct LoadSet {
     pub agent_ids: Vec<AgentId>,
     /// Traces, where known.
     pub traces: Vec<TraceKey>,
+    /// What was learned of these services.
+    pub services: Vec<ServiceKey>,
     /// Which of these have been seen before.
     pub dedup: Vec<DedupKey>,
     /// Commands by id.
@@ -82,6 +84,8 @@ pub struct Loaded {
     pub counts: HashMap<ProjectId, ProjectCounts>,
     /// The traces found.
     pub traces: HashMap<TraceKey, Arc<TraceRow>>,
+    /// What was learned of the services found.
+    pub services: HashMap<ServiceKey, Arc<ServiceRow>>,
     /// The keys that have been seen before.
     pub seen: HashSet<DedupKey>,
     /// The commands found.
@@ -95,6 +99,8 @@ pub struct WriteSet {
     pub agents: Vec<Arc<AgentRow>>,
     /// Traces, each at most once.
     pub traces: Vec<(TraceKey, TraceDelta)>,
+    /// Services of which something was learned, each at most once.
+    pub services: Vec<(ServiceKey, Arc<ServiceRow>)>,
     /// Keys seen, and when.
     pub dedup: Vec<(DedupKey, Timestamp)>,
     /// Events in order; the store numbers them.
@@ -175,6 +181,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Open commands whose lease or last moment to start is `now` or earlier.
     async fn due_commands(&self, now: Timestamp, limit: usize) -> Result<Vec<CommandId>, StoreError>;
+
+    /// Traces whose deadline is `now` or earlier, oldest deadline first, each with its service.
+    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, String)>, StoreError>;
 
     /// One agent.
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError>;

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
     AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectCounts, ProjectId,
-    Timestamp, TraceDelta, TraceKey, TraceRow,
+    ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
 /// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
 /// flood of spans cannot take all memory; a span of such a trace that is sent again would count again.
 pub const SPANS_MAX: usize = 400_000;
+/// How many services are remembered over all projects. Beyond it those of which nothing was learned for longest are
+/// forgotten, and learned anew when they are heard again.
+pub const SERVICES_MAX: usize = 10_000;
 /// How many ended commands stay in memory.
 pub const ENDED_COMMANDS_MAX: usize = 10_000;
 
@@ -28,6 +31,11 @@ pub struct Tables {
     traces: HashMap<TraceKey, Arc<TraceRow>>,
     /// The traces by when they were touched last.
     touched: BTreeSet<(Timestamp, TraceKey)>,
+    /// The traces by when they must be looked at.
+    trace_deadlines: BTreeSet<(Timestamp, TraceKey)>,
+    services: HashMap<ServiceKey, Arc<ServiceRow>>,
+    /// The services by when something was learned of them last.
+    learned: BTreeSet<(Timestamp, ServiceKey)>,
     /// Spans in all of `traces`.
     spans: usize,
     seen: HashMap<DedupKey, Timestamp>,
@@ -65,6 +73,8 @@ impl Tables {
         }
         let traces = set.traces.iter().filter_map(|key| Some((*key, self.traces.get(key)?.clone())));
         loaded.traces = traces.collect();
+        let services = set.services.iter().filter_map(|key| Some((key.clone(), self.services.get(key)?.clone())));
+        loaded.services = services.collect();
         loaded.seen = set.dedup.iter().filter(|key| self.seen.contains_key(key)).copied().collect();
         let wanted = set.commands.iter().filter_map(|id| self.commands.get(id));
         let open = self.command_deadlines.iter().filter_map(|(_, id)| self.commands.get(id));
@@ -85,6 +95,9 @@ impl Tables {
         for (key, delta) in writes.traces {
             self.put_trace(key, delta);
         }
+        for (key, row) in writes.services {
+            self.put_service(key, row);
+        }
         self.seen.extend(writes.dedup);
         for command in writes.commands {
             self.put_command(command);
@@ -93,11 +106,15 @@ impl Tables {
 
     fn put_trace(&mut self, key: TraceKey, delta: TraceDelta) {
         let row = self.traces.entry(key).or_default();
-        self.touched.remove(&(row.touched_at, key));
+        self.touched.remove(&(row.head.touched_at, key));
+        self.trace_deadlines.remove(&(row.head.deadline, key));
         self.spans -= row.spans.len();
         Arc::make_mut(row).absorb(delta);
         self.spans += row.spans.len();
-        self.touched.insert((row.touched_at, key));
+        self.touched.insert((row.head.touched_at, key));
+        if row.head.deadline < Timestamp::MAX {
+            self.trace_deadlines.insert((row.head.deadline, key));
+        }
         while self.spans > SPANS_MAX
             && let Some((_, oldest)) = self.touched.first().copied()
         {
@@ -107,9 +124,30 @@ impl Tables {
 
     fn forget_trace(&mut self, key: TraceKey) {
         if let Some(row) = self.traces.remove(&key) {
-            self.touched.remove(&(row.touched_at, key));
+            self.touched.remove(&(row.head.touched_at, key));
+            self.trace_deadlines.remove(&(row.head.deadline, key));
             self.spans -= row.spans.len();
         }
+    }
+
+    /// Adds or replaces what was learned of a service.
+    pub fn put_service(&mut self, key: ServiceKey, row: Arc<ServiceRow>) {
+        if let Some(old) = self.services.get(&key) {
+            self.learned.remove(&(old.learned_at, key.clone()));
+        }
+        self.learned.insert((row.learned_at, key.clone()));
+        self.services.insert(key, row);
+        if self.services.len() > SERVICES_MAX
+            && let Some((_, oldest)) = self.learned.pop_first()
+        {
+            self.services.remove(&oldest);
+        }
+    }
+
+    /// Traces whose deadline is `now` or earlier, each with its service.
+    pub fn due_traces(&self, now: Timestamp, limit: usize) -> Vec<(TraceKey, String)> {
+        let due = self.trace_deadlines.iter().take_while(|(at, _)| *at <= now).take(limit);
+        due.filter_map(|(_, key)| Some((*key, self.traces.get(key)?.head.service.clone()))).collect()
     }
 
     /// Adds or replaces an agent.
@@ -188,7 +226,7 @@ impl Tables {
     /// Those of `keys` that were touched at `since` or later, each as one delta that tells all of it.
     pub fn whole_traces(&self, keys: &[TraceKey], since: Timestamp) -> Vec<(TraceKey, TraceDelta)> {
         let rows = keys.iter().filter_map(|key| Some((*key, self.traces.get(key)?)));
-        let recent = rows.filter(|(_, row)| row.touched_at >= since);
+        let recent = rows.filter(|(_, row)| row.head.touched_at >= since);
         recent.map(|(key, row)| (key, TraceDelta::whole(row))).collect()
     }
 
@@ -224,24 +262,12 @@ pub fn matches(event: &Event, query: &EventQuery) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{SpanClass, SpanFacts, SpanId, TRACE_SPANS_MAX, TraceId, Usage};
+    use crate::model::{SpanFacts, SpanId, TRACE_SPANS_MAX, TraceHead, TraceId};
 
     /// A flood of spans: the traces touched longest ago make room.
     #[test]
     fn spans_are_bounded_over_all_traces() {
-        let span = SpanFacts {
-            span: SpanId([1; 8]),
-            parent: None,
-            class: SpanClass::Other,
-            agent: None,
-            model: None,
-            response: None,
-            usage: Usage::default(),
-            tool: None,
-            start: Timestamp(0),
-            end: Timestamp(0),
-            failure: None,
-        };
+        let span = SpanFacts { span: SpanId([1; 8]), ..SpanFacts::default() };
         let mut tables = Tables::default();
         let traces = SPANS_MAX / TRACE_SPANS_MAX + 10;
         let key = |n: usize| {
@@ -252,7 +278,8 @@ mod tests {
         for n in 0..traces {
             let added = vec![span.clone(); TRACE_SPANS_MAX];
             let touched_at = Timestamp::from_secs(n as i64);
-            let delta = TraceDelta { service: "s".into(), touched_at, anew: false, added, counted: Default::default() };
+            let head = TraceHead { service: "s".into(), touched_at, ..TraceHead::default() };
+            let delta = TraceDelta { head, added, ..TraceDelta::default() };
             tables.put_trace(key(n), delta);
             assert!(tables.spans <= SPANS_MAX);
         }

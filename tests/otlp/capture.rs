@@ -7,21 +7,31 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-#[derive(Deserialize)]
+/// Captures whose facts lie in logs and metrics, which are answered and dropped.
+pub const WITHOUT_SPANS: &[&str] = &["claude-code__ok", "claude-code__loop"];
+
+#[derive(Clone, Deserialize)]
 pub struct Capture {
     pub id: String,
-    files: Vec<PathBuf>,
+    files: Vec<Export>,
     agents: BTreeSet<String>,
-    service: BTreeSet<String>,
+    pub service: BTreeSet<String>,
     llm: Llm,
     tools: Tools,
-    outcome: Outcome,
+    pub outcome: Outcome,
     on_wire: OnWire,
     cost_on_wire: Option<f64>,
 }
 
+/// One request as it was captured.
+#[derive(Clone, Deserialize)]
+pub struct Export {
+    file: PathBuf,
+    pub signal: String,
+}
+
 /// What the scripted model really did.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Llm {
     succeeded: u64,
     failed: u64,
@@ -32,26 +42,29 @@ struct Llm {
 }
 
 /// What the tools really did.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Tools {
     executed: u64,
+    failed: u64,
 }
 
 /// How the run ended.
-#[derive(Deserialize)]
-struct Outcome {
-    status: String,
+#[derive(Clone, Deserialize)]
+pub struct Outcome {
+    pub status: String,
 }
 
 /// Which of that the payloads carry.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct OnWire {
     tokens: Carried,
     cached_tokens: Carried,
     reasoning_tokens: Carried,
     llm_attempts: Carried,
     tool_executions: Carried,
+    tool_failures: Carried,
     agent_name: Carried,
+    run_status: Carried,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -69,6 +82,7 @@ enum Carried {
 }
 
 /// One thing that must come out right: what it is, what it is in truth, and what the gateway says.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
     pub name: &'static str,
     pub truth: Value,
@@ -82,17 +96,19 @@ impl Fact {
 }
 
 impl Capture {
+    /// All captures with spans; those without are named in [`WITHOUT_SPANS`].
     pub fn all() -> Vec<Self> {
-        serde_json::from_slice(&fs::read(folder().join("index.json")).unwrap()).unwrap()
+        let all: Vec<Self> = serde_json::from_slice(&fs::read(folder().join("index.json")).unwrap()).unwrap();
+        assert_eq!(all.len(), 109);
+        let (with, without): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|c| c.files.iter().any(|export| export.signal == "traces"));
+        assert_eq!(without.iter().map(|c| &c.id[..]).collect::<Vec<_>>(), WITHOUT_SPANS);
+        with
     }
 
-    /// The exports in order of arrival: content type and body.
+    /// The exports of spans in order of arrival: content type and body.
     pub fn exports(&self) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-        self.files.iter().map(|file| {
-            let json = file.extension().is_some_and(|e| e == "json");
-            let content_type = if json { "application/json" } else { "application/x-protobuf" };
-            (content_type, fs::read(folder().join(file)).unwrap())
-        })
+        self.files.iter().filter(|export| export.signal == "traces").map(Export::read)
     }
 
     /// Every fact that the payloads carry exactly, beside what `agents` (rows of `/api/v1/status`) say of it. A fact
@@ -125,6 +141,9 @@ impl Capture {
         count("model_calls", wire.llm_attempts, llm.succeeded + llm.failed);
         count("model_calls_failed", wire.llm_attempts, llm.failed);
         count("tool_calls", wire.tool_executions, self.tools.executed);
+        if wire.tool_executions == Carried::Exact {
+            count("tool_calls_failed", wire.tool_failures, self.tools.failed);
+        }
         if let Some(usd) = self.cost_on_wire {
             let costs = agents.iter().filter_map(|agent| agent["totals"]["cost_usd"].as_str());
             let told = costs.map(|usd| usd.parse::<f64>().unwrap()).reduce(|a, b| a + b);
@@ -132,8 +151,11 @@ impl Capture {
             let digits = |usd: f64| format!("{usd:.9}");
             facts.push(Fact { name: "cost_usd", truth: json!(digits(usd)), told: json!(told.map(digits)) });
         }
-        let failed = self.outcome.status != "ok";
-        facts.push(Fact { name: "failed", truth: json!(failed), told: json!(sum("results_failure").unwrap_or(0) > 0) });
+        if wire.run_status == Carried::Exact {
+            let failed = self.outcome.status != "ok";
+            let told = sum("results_failure").unwrap_or(0) > 0;
+            facts.push(Fact { name: "failed", truth: json!(failed), told: json!(told) });
+        }
         // Where no agent has a name on the wire, the service stands for it.
         let names = match wire.agent_name {
             Carried::Exact => &self.agents,
@@ -142,6 +164,14 @@ impl Capture {
         let told: BTreeSet<_> = agents.iter().filter_map(|agent| agent["agent"].as_str()).collect();
         facts.push(Fact { name: "agents", truth: json!(names), told: json!(told) });
         facts
+    }
+}
+
+impl Export {
+    fn read(&self) -> (&'static str, Vec<u8>) {
+        let json = self.file.extension().is_some_and(|e| e == "json");
+        let content_type = if json { "application/json" } else { "application/x-protobuf" };
+        (content_type, fs::read(folder().join(&self.file)).unwrap())
     }
 }
 

@@ -18,6 +18,13 @@ pub struct Gateway {
     _directory: TempDir,
 }
 
+/// A client for any number of gateways.
+pub fn client() -> reqwest::Client {
+    // Another test of this process may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 impl Gateway {
     pub async fn start(client: &reqwest::Client) -> Self {
         let directory = tempfile::tempdir().unwrap();

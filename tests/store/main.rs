@@ -68,6 +68,9 @@ conformance! {
     traces {
         a_trace_absorbs_what_each_commit_changed_and_survives_a_restart,
         a_trace_that_begins_anew_forgets_its_spans,
+        spans_that_change_later_survive_a_restart,
+        a_trace_is_due_at_its_deadline_and_no_longer_when_it_moves,
+        what_was_learned_of_a_service_survives_a_restart,
         two_projects_may_send_the_same_trace,
         dedup_keys_survive_a_restart_and_are_forgotten_by_age,
         untouched_traces_are_forgotten_by_age,

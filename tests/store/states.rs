@@ -90,6 +90,7 @@ impl Draw {
                 started_at: d.time(),
                 ended_at: d.time(),
                 error_type: d.maybe(|d| d.text(64)),
+                session: d.maybe(|d| d.text(64)),
             }),
             restarts: RestartLedger {
                 open: self.maybe(|d| OpenRestart {

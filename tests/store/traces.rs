@@ -21,19 +21,16 @@ fn span(n: u8) -> SpanFacts {
         start: at(0),
         end: at(1),
         failure: (n == 2).then(|| Failure { kind: "E".into(), message: "429".into() }),
+        ..SpanFacts::default()
     }
 }
 
 /// What a commit at `secs` adds: these spans, after which so many runs have been counted.
 fn delta(secs: i64, spans: &[u8], runs: u64) -> TraceDelta {
     let totals = TraceTotals { runs, models: [("model-1".to_owned(), (runs, 0))].into(), ..TraceTotals::default() };
-    TraceDelta {
-        service: "svc".into(),
-        touched_at: at(secs),
-        anew: false,
-        added: spans.iter().map(|n| span(*n)).collect(),
-        counted: BTreeMap::from([("bot".to_owned(), totals)]),
-    }
+    let counted = BTreeMap::from([("bot".to_owned(), totals)]);
+    let head = TraceHead { service: "svc".into(), touched_at: at(secs), counted, ..TraceHead::default() };
+    TraceDelta { head, added: spans.iter().map(|n| span(*n)).collect(), ..TraceDelta::default() }
 }
 
 const fn trace(n: u8) -> TraceKey {
@@ -81,6 +78,75 @@ pub async fn a_trace_that_begins_anew_forgets_its_spans(fixture: Fixture) {
     assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&expected));
     let store = fixture.reopen(store);
     assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&expected));
+}
+
+pub async fn spans_that_change_later_survive_a_restart(fixture: Fixture) {
+    let store = fixture.open();
+    let first = delta(10, &[1, 2, 3], 1);
+    let named = SpanFacts { agent: Some("other".into()), ..span(2) };
+    let second = TraceDelta { changed: BTreeMap::from([(1, named.clone())]), ..delta(20, &[4], 1) };
+    put(&*store, trace(1), first).await;
+    put(&*store, trace(1), second).await;
+    let mut store = store;
+    for _ in 0..2 {
+        let row = get(&*store, trace(1)).await.unwrap();
+        assert_eq!((row.spans.len(), &row.spans[1]), (4, &named));
+        store = fixture.reopen(store);
+    }
+}
+
+pub async fn a_trace_is_due_at_its_deadline_and_no_longer_when_it_moves(fixture: Fixture) {
+    let store = fixture.open();
+    let until = |secs: i64, deadline| {
+        let mut delta = delta(secs, &[secs as u8], 0);
+        delta.head.deadline = deadline;
+        delta
+    };
+    put(&*store, trace(1), until(1, at(50))).await;
+    put(&*store, trace(2), until(2, at(40))).await;
+    put(&*store, trace(3), until(3, Timestamp::MAX)).await;
+    let due = [(trace(2), "svc".to_owned()), (trace(1), "svc".to_owned())];
+    let mut store = store;
+    for _ in 0..2 {
+        assert_eq!(store.due_traces(at(39), 9).await.unwrap(), []);
+        assert_eq!(store.due_traces(at(40), 9).await.unwrap(), due[..1]);
+        assert_eq!(store.due_traces(at(60), 9).await.unwrap(), due);
+        assert_eq!(store.due_traces(at(60), 1).await.unwrap(), due[..1]);
+        store = fixture.reopen(store);
+    }
+    put(&*store, trace(2), until(4, Timestamp::MAX)).await;
+    assert_eq!(store.due_traces(at(60), 9).await.unwrap(), due[1..]);
+    store.sweep(at(3), &[]).await.unwrap();
+    assert_eq!(store.due_traces(at(60), 9).await.unwrap(), [], "a trace that is forgotten is not due");
+}
+
+pub async fn what_was_learned_of_a_service_survives_a_restart(fixture: Fixture) {
+    let store = fixture.open();
+    let key = |project, name: &str| ServiceKey { project, name: name.into() };
+    let learned = |name: &str, secs| {
+        Arc::new(ServiceRow {
+            agents: ServiceAgents::Only(name.into()),
+            learned_at: at(secs),
+            recent_calls: vec![RecentCall {
+                print: u64::MAX,
+                provider_sdk: true,
+                start: at(1),
+                end: at(2),
+                cache_known: true,
+                cost_reported: false,
+            }],
+        })
+    };
+    let services = vec![(key(P1, "shop"), learned("bot", 1)), (key(P2, "shop"), learned("other", 1))];
+    commit(&*store, WriteSet { services, ..WriteSet::default() }).await;
+    commit(&*store, WriteSet { services: vec![(key(P1, "shop"), learned("new", 2))], ..WriteSet::default() }).await;
+    let mut store = store;
+    for _ in 0..2 {
+        let set = LoadSet { services: vec![key(P1, "shop"), key(P1, "none")], ..LoadSet::default() };
+        let found = load(&*store, set).await.services;
+        assert_eq!((found.len(), &found[&key(P1, "shop")]), (1, &learned("new", 2)));
+        store = fixture.reopen(store);
+    }
 }
 
 pub async fn two_projects_may_send_the_same_trace(fixture: Fixture) {
@@ -139,7 +205,7 @@ pub async fn a_long_trace_keeps_its_first_spans_while_it_is_touched(fixture: Fix
         put(&*store, trace(1), delta.clone()).await;
         put(&*store, trace(100 + n), delta.clone()).await;
         // Whatever is older than 15 s goes.
-        store.sweep(delta.touched_at.minus(secs(15)), &[]).await.unwrap();
+        store.sweep(delta.head.touched_at.minus(secs(15)), &[]).await.unwrap();
     }
     let whole = row(&deltas);
     assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole), "its spans still place what comes");

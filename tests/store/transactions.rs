@@ -16,16 +16,14 @@ fn looked_at_once<F: Future + Unpin>(mut future: F) -> Poll<F::Output> {
 
 /// A bit of everything that a commit can carry.
 fn everything(row: &Arc<AgentRow>) -> WriteSet {
-    let delta = TraceDelta {
-        service: "svc".into(),
-        touched_at: at(5),
-        anew: false,
-        added: vec![],
-        counted: [("bot".to_owned(), TraceTotals { runs: 1, ..TraceTotals::default() })].into(),
-    };
+    let counted = [("bot".to_owned(), TraceTotals { runs: 1, ..TraceTotals::default() })].into();
+    let head = TraceHead { service: "svc".into(), touched_at: at(5), counted, ..TraceHead::default() };
+    let delta = TraceDelta { head, ..TraceDelta::default() };
+    let service = ServiceKey { project: P1, name: "svc".into() };
     WriteSet {
         agents: vec![row.clone()],
         traces: vec![(TraceKey { project: P1, trace: TraceId([7; 16]) }, delta)],
+        services: vec![(service, Arc::default())],
         dedup: vec![(dedup("k"), at(5))],
         events: vec![event(P1, Some(row.id), 5, "happened")],
         commands: vec![command(1, P1, row.id, CommandState::Queued)],
@@ -33,11 +31,12 @@ fn everything(row: &Arc<AgentRow>) -> WriteSet {
     }
 }
 
-/// How many of the six kinds of things in [`everything`] are there.
+/// How many of the seven kinds of things in [`everything`] are there.
 async fn how_much_is_there(store: &dyn Store) -> usize {
     let set = LoadSet {
         agents: lookup(P1, "bot", false).agents,
         traces: vec![TraceKey { project: P1, trace: TraceId([7; 16]) }],
+        services: vec![ServiceKey { project: P1, name: "svc".into() }],
         dedup: vec![dedup("k")],
         open_commands: vec![P1],
         ..LoadSet::default()
@@ -46,7 +45,8 @@ async fn how_much_is_there(store: &dyn Store) -> usize {
     let query = EventQuery { project: P1, agent: None, before: None, limit: 10 };
     let events = store.events(query).await.unwrap().len();
     let presence = store.presence().await.unwrap();
-    let there = [loaded.agents.len(), loaded.traces.len(), loaded.seen.len(), loaded.commands.len(), events];
+    let stored = [loaded.agents.len(), loaded.traces.len(), loaded.services.len()];
+    let there = [stored, [loaded.seen.len(), loaded.commands.len(), events]].concat();
     assert!(there.iter().all(|n| *n <= 1), "{there:?}");
     there.iter().sum::<usize>() + usize::from(presence.alive_at == Some(at(5)) && presence.gaps.len() == 1)
 }
@@ -98,9 +98,9 @@ pub async fn a_commit_writes_everything_or_nothing(fixture: Fixture) {
     let (row, transaction) = begin_bot(&*store).await;
     assert_eq!(how_much_is_there_meanwhile(&*store).await, 0, "nothing shows before the commit");
     transaction.commit(everything(&row)).await.unwrap();
-    assert_eq!(how_much_is_there(&*store).await, 6);
+    assert_eq!(how_much_is_there(&*store).await, 7);
     let store = fixture.reopen(store);
-    assert_eq!(how_much_is_there(&*store).await, 6);
+    assert_eq!(how_much_is_there(&*store).await, 7);
 }
 
 /// What readers see, who do not wait for the open transaction.
@@ -127,7 +127,7 @@ pub async fn a_commit_nobody_waits_for_any_more_leaves_nothing_half_done(fixture
         // The task that waited is cancelled here, with the write on its way.
     }
     let here = how_much_is_there(&*store).await;
-    assert!(here == 0 || here == 6, "{here} of 6");
+    assert!(here == 0 || here == 7, "{here} of 7");
     let next = create(&*store, P1, "next", at(1)).await;
     assert_ne!(next.id, row.id, "its number is taken, whatever became of it");
     let store = fixture.reopen(store);

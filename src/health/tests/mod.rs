@@ -445,14 +445,20 @@ fn the_largest_state_is_within_its_bound() {
         };
         s.feed(Source::Agent, Body::Heartbeat(Box::new(beat)));
         let model_calls = vec![ModelCalls { model: format!("{}{n}", long(40)), calls: 1 << 30, failed: 1 << 20 }];
-        let run = Run { failed: true, started_at: at(0), ended_at: at(n), error_type: Some(long(400)) };
+        let run = Run {
+            failed: true,
+            started_at: at(0),
+            ended_at: at(n),
+            error_type: Some(long(400)),
+            session: Some(long(64)),
+        };
         let tools = vec![ToolKey { name: long(9), digest: Some(u64::MAX) }];
         let usage = Usage {
             input: Some(1 << 40),
             output: Some(1 << 40),
             cached_input: Some(1 << 40),
             reasoning: Some(1),
-            cost: None,
+            ..Usage::default()
         };
         let told = Activity {
             newest_end: Some(at(n)),

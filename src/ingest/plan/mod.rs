@@ -6,7 +6,7 @@ mod commands;
 mod notices;
 mod spans;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::health::{Effects, Moment};
 use crate::ids::Ids;
 use crate::model::{
     AgentId, AgentKey, Command, CommandId, DedupKey, Observation, Policy, PolicyPatch, Presence, ProjectCounts,
-    ProjectId, Timestamp, TraceDelta, TraceKey, TraceRow,
+    ProjectId, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans,
 };
 use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
 
 use super::intake::{Intake, Outcome, Refusal, Work};
-use super::traces;
+use super::traces::{self, TraceRules};
 
 /// What the configuration says, as far as a plan needs it.
 pub trait Rules: Send + Sync + 'static {
@@ -29,6 +29,10 @@ pub trait Rules: Send + Sync + 'static {
     fn agents_max(&self, project: ProjectId) -> u64;
     /// How commands are handed out.
     fn commands(&self) -> CommandRules;
+    /// How long is waited for spans that do not come.
+    fn traces(&self) -> TraceRules {
+        TraceRules::default()
+    }
     /// For each project, before when its events are forgotten.
     fn events_before(&self, now: Timestamp) -> Vec<(ProjectId, Timestamp)>;
 }
@@ -66,6 +70,14 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
         match &intake.work {
             Work::Spans { traces, .. } => {
                 set.traces.extend(traces.iter().map(|t| TraceKey { project: intake.project, trace: t.trace }));
+                let service = |t: &TraceSpans| ServiceKey { project: intake.project, name: t.service.clone() };
+                set.services.extend(traces.iter().map(service));
+            }
+            Work::TraceDeadlines(due) => {
+                for (trace, service) in due {
+                    set.traces.push(*trace);
+                    set.services.push(ServiceKey { project: trace.project, name: service.clone() });
+                }
             }
             Work::Notices(notices) => set.dedup.extend(notices.iter().filter_map(|n| n.dedup)),
             Work::HandOut { .. } | Work::Restart { .. } => set.open_commands.push(intake.project),
@@ -80,6 +92,13 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
 /// What to load then: the agents.
 pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
     let mut set = LoadSet::default();
+    let trace_agents = |project, trace, spans: Option<&TraceSpans>, service: &str| {
+        let row = first.traces.get(&TraceKey { project, trace }).map(|row| &**row);
+        let known = first.services.get(&ServiceKey { project, name: service.to_owned() }).map(|known| &**known);
+        let keys = traces::possible_agents(row, spans, known).into_iter();
+        keys.filter_map(|name| Some(AgentLookup { key: AgentKey::lenient(project, name)?, create: true }))
+            .collect::<Vec<_>>()
+    };
     set.agent_ids.extend(first.commands.values().map(|c| c.agent));
     for intake in batch {
         let lookup =
@@ -90,9 +109,12 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
             }
             Work::Spans { traces, .. } => {
                 for spans in traces {
-                    let row = first.traces.get(&TraceKey { project: intake.project, trace: spans.trace });
-                    let names = traces::possible_agents(row.map(|r| &**r), spans);
-                    set.agents.extend(names.into_iter().filter_map(|name| lookup(name, true)));
+                    set.agents.extend(trace_agents(intake.project, spans.trace, Some(spans), &spans.service));
+                }
+            }
+            Work::TraceDeadlines(due) => {
+                for (key, service) in due {
+                    set.agents.extend(trace_agents(key.project, key.trace, None, service));
                 }
             }
             Work::Notices(notices) => {
@@ -132,6 +154,8 @@ struct Planner<'a> {
     is_changed: HashSet<AgentId>,
     traces: HashMap<TraceKey, Arc<TraceRow>>,
     deltas: BTreeMap<TraceKey, TraceDelta>,
+    services: HashMap<ServiceKey, Arc<ServiceRow>>,
+    changed_services: BTreeSet<ServiceKey>,
     seen: HashSet<DedupKey>,
     commands: BTreeMap<CommandId, Command>,
     changed_commands: HashSet<CommandId>,
@@ -149,6 +173,8 @@ impl<'a> Planner<'a> {
             is_changed: HashSet::new(),
             traces: first.traces,
             deltas: BTreeMap::new(),
+            services: first.services,
+            changed_services: BTreeSet::new(),
             seen: first.seen,
             commands: first.commands.into_iter().collect(),
             changed_commands: HashSet::new(),
@@ -187,6 +213,10 @@ impl<'a> Planner<'a> {
             }
             Work::CommandDeadlines(ids) => {
                 ids.into_iter().for_each(|id| self.command_deadline(id));
+                Outcome::Done
+            }
+            Work::TraceDeadlines(due) => {
+                due.into_iter().for_each(|(key, service)| self.trace_deadline(key, service));
                 Outcome::Done
             }
             Work::Presence(presence) => {
@@ -249,6 +279,8 @@ impl<'a> Planner<'a> {
     fn finish(mut self) -> WriteSet {
         self.writes.agents = self.changed.iter().filter_map(|id| self.agents.remove(id)).collect();
         self.writes.traces = self.deltas.into_iter().collect();
+        let services = self.changed_services.into_iter();
+        self.writes.services = services.filter_map(|key| Some((key.clone(), self.services.remove(&key)?))).collect();
         let changed = &self.changed_commands;
         self.writes.commands = self.commands.into_values().filter(|c| changed.contains(&c.id)).collect();
         self.writes

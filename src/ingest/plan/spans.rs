@@ -6,35 +6,75 @@ use std::sync::Arc;
 use tracing::debug;
 
 use crate::model::{
-    Activity, AgentKey, Body, Observation, ProjectId, Source, Timestamp, TraceDelta, TraceKey, TraceSpans,
+    Activity, AgentKey, Body, Observation, ProjectId, ServiceKey, ServiceRow, Source, Timestamp, TraceDelta, TraceKey,
+    TraceRow, TraceSpans,
 };
 
 use super::Planner;
 use crate::ingest::intake::Outcome;
-use crate::ingest::traces;
+use crate::ingest::traces::{self, Folded, TraceRules};
 
 impl Planner<'_> {
     pub(super) fn spans(&mut self, project: ProjectId, received_at: Timestamp, spans: Vec<TraceSpans>) -> Outcome {
-        let mut by_agent: BTreeMap<String, Activity> = BTreeMap::new();
+        let mut by_agent = BTreeMap::new();
         for incoming in spans {
             let key = TraceKey { project, trace: incoming.trace };
-            let row = Arc::make_mut(self.traces.entry(key).or_default());
-            let Some(folded) = traces::fold(row, incoming, self.context.now) else { continue };
-            match self.deltas.get_mut(&key) {
-                Some(earlier) => join(earlier, folded.delta),
-                None => {
-                    self.deltas.insert(key, folded.delta);
-                }
+            let service = ServiceKey { project, name: incoming.service.clone() };
+            let now = self.context.now;
+            self.fold(key, service, &mut by_agent, |row, known, rules| traces::fold(row, incoming, known, rules, now));
+        }
+        self.tell_activities(project, received_at, by_agent);
+        Outcome::Done
+    }
+
+    /// A trace's deadline may have passed. Claimed twice, or moved meanwhile: then there is nothing to do.
+    pub(super) fn trace_deadline(&mut self, key: TraceKey, service: String) {
+        // Forgotten meanwhile.
+        if !self.traces.contains_key(&key) {
+            return;
+        }
+        let mut by_agent = BTreeMap::new();
+        let service = ServiceKey { project: key.project, name: service };
+        let now = self.context.now;
+        self.fold(key, service, &mut by_agent, |row, known, rules| traces::expire(row, known, rules, now));
+        self.tell_activities(key.project, now, by_agent);
+    }
+
+    fn fold(
+        &mut self,
+        key: TraceKey,
+        service: ServiceKey,
+        by_agent: &mut BTreeMap<String, Activity>,
+        fold: impl FnOnce(&mut TraceRow, &mut ServiceRow, &TraceRules) -> Option<Folded>,
+    ) {
+        let row = Arc::make_mut(self.traces.entry(key).or_default());
+        // A trace that passes through several services is judged by what is known of the first.
+        let is_first = row.head.service.is_empty() || row.head.service == service.name;
+        let before = self.services.get(&service).filter(|_| is_first).cloned().unwrap_or_default();
+        let mut known = ServiceRow::clone(&before);
+        let Some(folded) = fold(row, &mut known, &self.context.rules.traces()) else { return };
+        if is_first && known != *before {
+            known.learned_at = self.context.now;
+            self.services.insert(service.clone(), Arc::new(known));
+            self.changed_services.insert(service);
+        }
+        match self.deltas.get_mut(&key) {
+            Some(earlier) => join(earlier, folded.delta, row),
+            None => {
+                self.deltas.insert(key, folded.delta);
             }
-            for (agent, activity) in folded.activities {
-                match by_agent.get_mut(&agent) {
-                    Some(sum) => add(sum, activity),
-                    None => {
-                        by_agent.insert(agent, activity);
-                    }
+        }
+        for (agent, activity) in folded.activities {
+            match by_agent.get_mut(&agent) {
+                Some(sum) => add(sum, activity),
+                None => {
+                    by_agent.insert(agent, activity);
                 }
             }
         }
+    }
+
+    fn tell_activities(&mut self, project: ProjectId, received_at: Timestamp, by_agent: BTreeMap<String, Activity>) {
         for (name, mut activity) in by_agent {
             activity.newest_end = activity.newest_end.map(|at| at.plus(self.context.ahead));
             let Some(agent) = AgentKey::lenient(project, &name) else { continue };
@@ -47,20 +87,20 @@ impl Planner<'_> {
                 Err(refusal) => debug!(agent = %agent.name, %refusal, "spans of a new agent were not counted"),
             }
         }
-        Outcome::Done
     }
 }
 
-/// Two deltas of one trace within one batch become one.
-fn join(earlier: &mut TraceDelta, later: TraceDelta) {
-    if later.anew {
-        earlier.anew = true;
-        earlier.added.clear();
+/// Two deltas of one trace within one batch become one, with what has now become of `row`.
+fn join(earlier: &mut TraceDelta, later: TraceDelta, row: &TraceRow) {
+    if later.anew || earlier.anew {
+        *earlier = TraceDelta::whole(row);
+        return;
     }
-    earlier.added.extend(later.added);
-    earlier.service = later.service;
-    earlier.touched_at = later.touched_at;
-    earlier.counted = later.counted;
+    let stored = row.spans.len() - earlier.added.len() - later.added.len();
+    // What changed of spans that this batch added is in them already.
+    earlier.changed.extend(later.changed.into_iter().filter(|(place, _)| (*place as usize) < stored));
+    earlier.added = row.spans[stored..].to_vec();
+    earlier.head = later.head;
 }
 
 /// Adds up what several traces of one request told of one agent.
@@ -79,6 +119,7 @@ fn add(sum: &mut Activity, more: Activity) {
     sum.tool_calls += more.tool_calls;
     sum.tool_calls_failed += more.tool_calls_failed;
     sum.tools.extend(more.tools);
+    sum.outputs.extend(more.outputs);
     sum.successes += more.successes;
     sum.failures += more.failures;
     sum.runs.extend(more.runs);

@@ -94,11 +94,18 @@ impl<'a> Gatherer<'a> {
                 return;
             }
         };
-        let Reading { class, agent, model, response, usage, tool, failure } = read();
+        let Reading { class, agent, model, response, output, scope, provider_sdk, session, usage, tool, failure } =
+            read();
         let start = Timestamp::from_unix_nanos(frame.start_nanos);
         let facts = SpanFacts {
             span,
             parent: id::<8>(frame.parent).map(SpanId),
+            remote_parent: false,
+            scope,
+            provider_sdk,
+            twin: false,
+            output,
+            session,
             class,
             agent,
             model,
@@ -126,7 +133,7 @@ impl<'a> Gatherer<'a> {
         }
         let traces = &mut self.decoded.traces;
         let place = *self.places.entry(key).or_insert_with(|| {
-            traces.push(TraceSpans { trace, service: service.to_owned(), spans: Vec::new() });
+            traces.push(TraceSpans { trace, service: service.to_owned(), upsert: false, spans: Vec::new() });
             traces.len() - 1
         });
         self.last = Some((key, place));

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 use super::tables::{Tables, matches};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
-use crate::model::{AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectId, Timestamp};
+use crate::model::{
+    AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectId, Timestamp, TraceKey,
+};
 
 /// What goes wrong with a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,10 @@ impl Store for MemoryStore {
 
     async fn due_commands(&self, now: Timestamp, limit: usize) -> Result<Vec<CommandId>, StoreError> {
         Ok(self.lock().tables.due_commands(now, limit))
+    }
+
+    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, String)>, StoreError> {
+        Ok(self.lock().tables.due_traces(now, limit))
     }
 
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::tables::{ENDED_COMMANDS_MAX, Tables};
+use super::tables::{ENDED_COMMANDS_MAX, SERVICES_MAX, Tables};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
 use crate::model::{AgentId, ApiKey, Command, CommandId, Event, GAPS_MAX, Project, ProjectId, Timestamp, TraceKey};
 use writer::Writer;
@@ -157,6 +157,9 @@ fn read_tables(db: &Connection) -> rusqlite::Result<Tables> {
     let mut tables = Tables::default();
     rows::read_agents(db, |row| tables.put_agent(Arc::new(row)))?;
     rows::read_blocks(db, |(traces, dedup)| tables.apply(WriteSet { traces, dedup, ..WriteSet::default() }))?;
+    for (key, row) in rows::read_services(db, SERVICES_MAX)? {
+        tables.put_service(key, Arc::new(row));
+    }
     for command in rows::read_commands(db, ENDED_COMMANDS_MAX)? {
         tables.put_command(command);
     }
@@ -226,6 +229,10 @@ impl Store for SqliteStore {
         Ok(self.tables().due_commands(now, limit))
     }
 
+    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, String)>, StoreError> {
+        Ok(self.tables().due_traces(now, limit))
+    }
+
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {
         Ok(self.tables().agents.get(&id).cloned())
     }
@@ -286,6 +293,11 @@ impl Store for SqliteStore {
                 for (project, before) in events_before {
                     db.execute("DELETE FROM events WHERE project_id = ?1 AND at < ?2", [project.0, before.0])?;
                 }
+                let newest = "SELECT rowid FROM services ORDER BY learned_at DESC LIMIT ?1";
+                db.execute(
+                    &format!("DELETE FROM services WHERE rowid NOT IN ({newest})"),
+                    [i64::try_from(SERVICES_MAX).unwrap_or(i64::MAX)],
+                )?;
                 // The newest gaps are enough: older ones lie before any deadline.
                 let newest = "SELECT from_at FROM gateway_gaps ORDER BY from_at DESC LIMIT ?1";
                 db.execute(&format!("DELETE FROM gateway_gaps WHERE from_at NOT IN ({newest})"), [GAPS_MAX as i64])

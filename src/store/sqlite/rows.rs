@@ -10,14 +10,16 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, Command, DedupKey, Event, EventDraft, EventId, EventKind, Project,
-    ProjectId, Scopes, Status, Timestamp, TraceDelta, TraceKey,
+    ProjectId, Scopes, ServiceKey, ServiceRow, Status, Timestamp, TraceDelta, TraceKey,
 };
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
 
 /// The format of encoded states. Version n reads n and n-1.
 const STATE_FORMAT: u8 = 2;
 /// The format of memory blocks.
-const BLOCK_FORMAT: u8 = 1;
+const BLOCK_FORMAT: u8 = 2;
+/// The format of what was learned of a service.
+const SERVICE_FORMAT: u8 = 1;
 
 /// What one commit adds to the memory of what has been counted.
 pub type Block = (Vec<(TraceKey, TraceDelta)>, Vec<(DedupKey, Timestamp)>);
@@ -91,6 +93,30 @@ pub fn read_traces_before(db: &Connection, before: Timestamp) -> rusqlite::Resul
         found.extend(traces.into_iter().map(|(key, _)| key));
     }
     Ok(found)
+}
+
+/// What was learned of a service: adds or replaces it.
+pub fn write_service(db: &Connection, key: &ServiceKey, row: &ServiceRow) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO services (project_id, name, learned_at, body) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (project_id, name) DO UPDATE SET learned_at = excluded.learned_at, body = excluded.body",
+    )?
+    .execute((key.project.0, &key.name, row.learned_at.0, encode(SERVICE_FORMAT, row)?))
+    .map(drop)
+}
+
+/// What was learned of the `max` services of which something was learned last, oldest first.
+pub fn read_services(db: &Connection, max: usize) -> rusqlite::Result<Vec<(ServiceKey, ServiceRow)>> {
+    let mut statement = db.prepare(
+        "SELECT project_id, name, body FROM
+             (SELECT project_id, name, body, learned_at FROM services ORDER BY learned_at DESC LIMIT ?1)
+         ORDER BY learned_at",
+    )?;
+    let rows = statement.query_map([i64::try_from(max).unwrap_or(i64::MAX)], |row| {
+        let key = ServiceKey { project: ProjectId(row.get(0)?), name: row.get(1)? };
+        Ok((key, decode("service of project", row.get(0)?, SERVICE_FORMAT, &row.get::<_, Vec<u8>>(2)?)?))
+    })?;
+    rows.collect()
 }
 
 /// All open commands and the newest ended ones, oldest first.

@@ -127,6 +127,9 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
     if !writes.traces.is_empty() || !writes.dedup.is_empty() {
         write_block(db, &writes.traces, &writes.dedup)?;
     }
+    for (key, row) in &writes.services {
+        rows::write_service(db, key, row)?;
+    }
     for event in &writes.events {
         rows::write_event(db, event)?;
     }
@@ -153,7 +156,7 @@ pub fn write_block(
     traces: &[(TraceKey, TraceDelta)],
     dedup: &[(DedupKey, Timestamp)],
 ) -> rusqlite::Result<i64> {
-    let touched = traces.iter().map(|(_, delta)| delta.touched_at);
+    let touched = traces.iter().map(|(_, delta)| delta.head.touched_at);
     let newest = touched.chain(dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
     let body = rows::encode_block(&(traces, dedup))?;
     db.prepare_cached(

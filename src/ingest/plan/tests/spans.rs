@@ -9,15 +9,13 @@ fn span(id: u8, class: SpanClass, agent: Option<&str>) -> SpanFacts {
         class,
         agent: agent.map(str::to_owned),
         model: (class == SpanClass::Llm).then(|| "model-1".into()),
-        response: None,
         usage: match class {
             SpanClass::Llm => Usage { input: Some(10), output: Some(1), ..Usage::default() },
             _ => Usage::default(),
         },
-        tool: None,
         start: at(0),
         end: at(1),
-        failure: None,
+        ..SpanFacts::default()
     }
 }
 
@@ -28,7 +26,7 @@ fn run() -> Vec<SpanFacts> {
 
 /// One request with the spans of one trace; its digest is its dedup key.
 fn request(digest: &str, spans: Vec<SpanFacts>) -> Intake {
-    let traces = vec![TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), spans }];
+    let traces = vec![TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), upsert: false, spans }];
     let dedup = Some(DedupKey::of(P1, "otlp", digest.as_bytes()));
     Intake { dedup, ..work(Work::Spans { received_at: at(1), traces }) }
 }

@@ -21,6 +21,8 @@ pub(super) const FACTS: &[(&str, Fact)] = &[
     ("ai.usage.inputTokenDetails.cacheWriteTokens", Fact::CacheWrite),
     ("ai.usage.reasoningTokens", Fact::Reasoning),
     ("ai.usage.outputTokenDetails.reasoningTokens", Fact::Reasoning),
+    ("ai.response.text", Fact::OutputText),
+    ("ai.telemetry.metadata.sessionId", Fact::Session),
     ("ai.toolCall.name", Fact::ToolName),
     ("ai.toolCall.args", Fact::ToolArguments),
 ];

@@ -12,6 +12,8 @@ pub(super) const FACTS: &[(&str, Fact)] = &[
     ("langfuse.observation.usage_details", Fact::UsageDetails),
     ("langfuse.observation.cost_details", Fact::CostDetails),
     ("langfuse.observation.input", Fact::InputText),
+    ("langfuse.observation.output", Fact::OutputText),
+    ("langfuse.session.id", Fact::Session),
     ("langfuse.observation.level", Fact::Level),
     ("langfuse.observation.status_message", Fact::StatusMessage),
 ];

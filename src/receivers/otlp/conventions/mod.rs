@@ -15,6 +15,7 @@ mod langfuse;
 mod names;
 mod openinference;
 mod others;
+mod outputs;
 #[cfg(test)]
 mod tests;
 mod traceloop;
@@ -24,7 +25,7 @@ mod value;
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
-use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, ToolKey, Usage, digest64};
+use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SESSION_BYTES_MAX, SpanClass, ToolKey, Usage, digest64};
 use crate::proto::opentelemetry::proto::trace::v1::{Span, status::StatusCode};
 use index::Index;
 pub(super) use value::{Attributes, Events, Nested, Value};
@@ -63,6 +64,8 @@ enum Fact {
     ToolName,
     ToolArguments,
     InputText,
+    OutputText,
+    Session,
     ToolParameters,
     ToolStatus,
     ErrorType,
@@ -101,6 +104,10 @@ pub(super) struct Reading {
     pub agent: Option<String>,
     pub model: Option<String>,
     pub response: Option<u64>,
+    pub output: Option<u64>,
+    pub scope: u32,
+    pub provider_sdk: bool,
+    pub session: Option<String>,
     pub usage: Usage,
     pub tool: Option<ToolKey>,
     pub failure: Option<Failure>,
@@ -131,6 +138,10 @@ pub(super) fn reading(marks: &Marks) -> Reading {
             agent: None,
             model: None,
             response: None,
+            output: None,
+            scope: 0,
+            provider_sdk: false,
+            session: None,
             usage: Usage::default(),
             tool: None,
             failure: None,
@@ -144,6 +155,11 @@ pub(super) fn reading(marks: &Marks) -> Reading {
         agent: names::agent(marks, class),
         model: has_usage.then(|| names::model(marks)).flatten(),
         response: is_call.then(|| marks.text(Fact::ResponseId).map(|id| digest64(id.as_bytes()))).flatten(),
+        output: is_call.then(|| outputs::digest(marks)).flatten(),
+        scope: if is_call { fingerprint(marks.scope) } else { 0 },
+        provider_sdk: is_call && others::PROVIDER_SDKS.contains(&marks.scope),
+        // A call that is its own trace has no run that could tell.
+        session: marks.text(Fact::Session).filter(|_| has_usage).map(|text| cut(text, SESSION_BYTES_MAX)),
         usage: if has_usage { usage::usage(marks) } else { Usage::default() },
         tool: (class == SpanClass::Tool).then(|| arguments::tool_key(marks)),
         failure: failure(marks),
@@ -274,6 +290,11 @@ fn failure(marks: &Marks) -> Option<Failure> {
         .or_else(|| marks.of_event("exception", "exception.message"))
         .unwrap_or_default();
     Some(Failure { kind, message: cut(message, ERROR_TEXT_BYTES_MAX) })
+}
+
+/// Tells one text from another; FNV-1a, which is quick for short ones.
+fn fingerprint(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// `text`, cut at a character's edge to at most `bytes_max` bytes.

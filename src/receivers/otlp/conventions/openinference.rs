@@ -19,6 +19,8 @@ pub(super) const FACTS: &[(&str, Fact)] = &[
     ("llm.token_count.prompt_details.cache_write", Fact::CacheWrite),
     ("llm.token_count.completion_details.reasoning", Fact::Reasoning),
     ("llm.cost.total", Fact::Cost),
+    ("session.id", Fact::Session),
+    ("llm.output_messages.0.message.content", Fact::OutputText),
     ("tool.name", Fact::ToolName),
     ("input.value", Fact::InputText),
     ("tool.parameters", Fact::ToolParameters),

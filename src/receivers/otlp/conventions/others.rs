@@ -50,5 +50,8 @@ pub(super) const CODEX_CALL: &str = "handle_responses";
 /// `logfire.span_type` of the copy that announces a span before it has ended: a sign of life, nothing to count.
 pub(super) const PENDING: &str = "pending_span";
 
+/// Scopes of providers' own SDKs, which tell of calls beside whatever else instruments them.
+pub(super) const PROVIDER_SDKS: &[&str] = &["com.anthropic.sdk.python"];
+
 /// Scope in which every node of a graph is called an agent.
 pub(super) const GRAPH_NODES_SCOPE: &str = "openlit.instrumentation.langgraph";

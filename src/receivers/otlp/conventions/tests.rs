@@ -42,7 +42,7 @@ fn tokens(input: u64, output: u64, cached: u64, reasoning: u64) -> Usage {
         output: Some(output),
         cached_input: Some(cached),
         reasoning: Some(reasoning),
-        cost: None,
+        ..Usage::default()
     }
 }
 

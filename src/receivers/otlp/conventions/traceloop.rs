@@ -10,6 +10,7 @@ pub(super) const FACTS: &[(&str, Fact)] = &[
     ("traceloop.span.kind", Fact::TraceloopKind),
     ("llm.request.type", Fact::RequestType),
     ("traceloop.association.properties.lc_agent_name", Fact::GraphAgent),
+    ("traceloop.association.properties.session_id", Fact::Session),
     ("traceloop.entity.name", Fact::EntityName),
     ("traceloop.entity.input", Fact::InputText),
 ];

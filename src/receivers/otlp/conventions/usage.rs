@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{Fact, Marks, Value, langfuse};
-use crate::model::{Money, Usage};
+use crate::model::{CostOrigin, Money, Usage};
 
 /// The most tokens one span may report; more is taken for a mistake.
 const TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -22,7 +22,9 @@ pub(super) fn usage(marks: &Marks) -> Usage {
     } else {
         named(marks)
     };
-    usage.cost = cost(marks);
+    if let Some(cost) = cost(marks) {
+        (usage.cost, usage.cost_origin) = (Some(cost), CostOrigin::Reported);
+    }
     usage
 }
 
@@ -38,7 +40,7 @@ fn named(marks: &Marks) -> Usage {
         output: tokens(marks, Fact::Output),
         cached_input,
         reasoning: tokens(marks, Fact::Reasoning),
-        cost: None,
+        ..Usage::default()
     }
 }
 
@@ -74,7 +76,7 @@ fn of_details(details: &serde_json::Map<String, Json>) -> Usage {
             output: first(langfuse::PROVIDER_OUTPUT),
             cached_input: nested(langfuse::PROVIDER_CACHED).or(cached_bucket),
             reasoning: nested(langfuse::PROVIDER_REASONING),
-            cost: None,
+            ..Usage::default()
         };
     }
     let (base_input, base_output) = (count("input"), count("output"));
@@ -93,7 +95,7 @@ fn of_details(details: &serde_json::Map<String, Json>) -> Usage {
         },
         cached_input: cached_bucket,
         reasoning: first(langfuse::BUCKETS_REASONING),
-        cost: None,
+        ..Usage::default()
     }
 }
 

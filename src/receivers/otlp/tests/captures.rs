@@ -14,13 +14,19 @@ use crate::receivers::otlp::{json, spans};
 #[derive(Deserialize)]
 struct Capture {
     id: String,
-    files: Vec<PathBuf>,
+    files: Vec<Export>,
     agents: Vec<String>,
     service: Vec<String>,
     llm: Llm,
     tools: Tools,
     on_wire: OnWire,
     cost_on_wire: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Export {
+    file: PathBuf,
+    signal: String,
 }
 
 /// What the scripted model really did.
@@ -58,7 +64,8 @@ fn folder() -> PathBuf {
 }
 
 fn captures() -> Vec<Capture> {
-    serde_json::from_slice(&fs::read(folder().join("index.json")).unwrap()).unwrap()
+    let all: Vec<Capture> = serde_json::from_slice(&fs::read(folder().join("index.json")).unwrap()).unwrap();
+    all.into_iter().filter(|c| c.files.iter().any(|export| export.signal == "traces")).collect()
 }
 
 struct Story {
@@ -69,7 +76,7 @@ struct Story {
 impl Story {
     fn of(capture: &Capture) -> Self {
         let mut story = Self { services: BTreeSet::new(), spans: Vec::new() };
-        for file in &capture.files {
+        for Export { file, .. } in capture.files.iter().filter(|export| export.signal == "traces") {
             let body = fs::read(folder().join(file)).unwrap();
             let request = if file.extension().is_some_and(|e| e == "json") {
                 json::traces(&body).unwrap()
@@ -124,7 +131,7 @@ impl Story {
 fn captured_payloads_tell_what_really_happened() {
     let mut wrong = Vec::new();
     let captures = captures();
-    assert!(captures.len() >= 30);
+    assert!(captures.len() >= 100);
     for capture in &captures {
         let story = Story::of(capture);
         let mut check = |what: &str, holds: bool, seen: &dyn std::fmt::Debug| {

@@ -23,19 +23,16 @@ fn agreed(body: &[u8]) -> Option<spans::Decoded> {
 /// All captured requests, encoded.
 fn captures() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/otlp");
+    let index: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let files = index.iter().flat_map(|capture| capture["files"].as_array().unwrap());
     let mut bodies = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let body = || fs::read(&path).unwrap();
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("pb") => bodies.push(body()),
-            Some("json") if !path.ends_with("index.json") => {
-                bodies.push(json::traces(&body()).unwrap().encode_to_vec());
-            }
-            _ => {}
-        }
+    for file in files.filter(|file| file["signal"] == "traces") {
+        let path = folder.join(file["file"].as_str().unwrap());
+        let body = fs::read(&path).unwrap();
+        let json = path.extension().is_some_and(|e| e == "json");
+        bodies.push(if json { json::traces(&body).unwrap().encode_to_vec() } else { body });
     }
-    assert!(bodies.len() > 80);
+    assert!(bodies.len() > 300);
     bodies
 }
 

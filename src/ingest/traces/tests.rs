@@ -1,19 +1,14 @@
 use super::*;
-use crate::model::{Failure, TraceId};
+use crate::model::{Failure, Money, SpanClass, ToolKey, TraceId, Usage};
 
 fn span(id: u8, parent: u8, class: SpanClass) -> SpanFacts {
     SpanFacts {
         span: SpanId([id; 8]),
         parent: (parent > 0).then_some(SpanId([parent; 8])),
         class,
-        agent: None,
-        model: None,
-        response: None,
-        usage: Usage::default(),
-        tool: None,
         start: Timestamp::from_secs(id.into()),
         end: Timestamp::from_secs(100 + i64::from(id)),
-        failure: None,
+        ..SpanFacts::default()
     }
 }
 
@@ -35,14 +30,21 @@ fn failed(mut span: SpanFacts, message: &str) -> SpanFacts {
     span
 }
 
+/// One request at `secs`.
+fn send(row: &mut TraceRow, known: &mut ServiceRow, spans: &[SpanFacts], secs: i64) -> Option<Folded> {
+    let incoming = TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), upsert: false, spans: spans.to_vec() };
+    fold(row, incoming, known, &TraceRules::default(), Timestamp::from_secs(secs))
+}
+
 /// Feeds requests one after another; sums what was learned by agent.
 fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<String, Activity> {
-    let mut row = TraceRow::default();
-    let mut stored = TraceRow::default();
+    let (mut row, mut stored, mut known) = (TraceRow::default(), TraceRow::default(), ServiceRow::default());
     let mut sums: BTreeMap<String, Activity> = BTreeMap::new();
     for spans in requests {
-        let incoming = TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), spans: spans.clone() };
-        let Some(folded) = fold(&mut row, incoming, Timestamp::from_secs(500)) else { continue };
+        let incoming =
+            TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), upsert: false, spans: spans.clone() };
+        let now = Timestamp::from_secs(500);
+        let Some(folded) = fold(&mut row, incoming, &mut known, &TraceRules::default(), now) else { continue };
         stored.absorb(folded.delta);
         assert_eq!(stored, row, "the store comes to the same row");
         for (agent, a) in folded.activities {
@@ -114,9 +116,53 @@ fn an_inner_call_that_arrives_late_adds_only_what_was_missing() {
 }
 
 #[test]
-fn calls_without_a_known_agent_belong_to_the_service_and_stay_there() {
-    let sums = feed(&[vec![llm(2, 1, 10)], vec![agent(1, 0, "bot"), llm(3, 1, 5)]]);
-    assert_eq!((input(&sums, "svc"), input(&sums, "bot")), (Some(10), Some(5)), "together 15, nothing twice");
+fn calls_whose_agent_is_not_known_wait_for_the_span_that_names_it() {
+    let (mut row, mut known, rules) = (TraceRow::default(), ServiceRow::default(), TraceRules::default());
+    let folded = send(&mut row, &mut known, &[llm(2, 1, 10)], 0).unwrap();
+    assert!(folded.activities.is_empty());
+    assert_eq!(row.head.deadline, Timestamp::from_secs(30));
+    let folded = send(&mut row, &mut known, &[agent(1, 0, "bot"), llm(3, 1, 5)], 1).unwrap();
+    assert_eq!(folded.activities.keys().collect::<Vec<_>>(), ["bot"]);
+    assert_eq!(input(&folded.activities, "bot"), Some(15));
+    assert_eq!(row.head.deadline, Timestamp::MAX, "nothing to wait for");
+    assert!(expire(&mut row, &mut known, &rules, Timestamp::from_secs(9999)).is_none());
+    assert_eq!(known.only(), Some("bot"));
+
+    // What was learned serves the next trace at once.
+    let mut next = TraceRow::default();
+    let folded = send(&mut next, &mut known, &[llm(2, 1, 10)], 2).unwrap();
+    assert_eq!(input(&folded.activities, "bot"), Some(10));
+}
+
+#[test]
+fn after_the_wait_they_belong_to_the_service_and_stay_there() {
+    let (mut row, mut known, rules) = (TraceRow::default(), ServiceRow::default(), TraceRules::default());
+    send(&mut row, &mut known, &[llm(2, 1, 10), llm(3, 1, 1)], 0);
+    assert!(expire(&mut row, &mut known, &rules, Timestamp::from_secs(29)).is_none());
+    let waited = expire(&mut row, &mut known, &rules, Timestamp::from_secs(30)).unwrap();
+    assert_eq!(input(&waited.activities, "svc"), Some(11));
+    let folded = send(&mut row, &mut known, &[agent(1, 0, "bot"), llm(4, 1, 5)], 31).unwrap();
+    assert_eq!((input(&folded.activities, "svc"), input(&folded.activities, "bot")), (None, Some(5)), "nothing twice");
+}
+
+#[test]
+fn a_run_left_without_its_end_failed() {
+    let (mut row, mut known, rules) = (TraceRow::default(), ServiceRow::default(), TraceRules::default());
+    send(&mut row, &mut known, &[llm(2, 1, 10), tool(3, 1, "t")], 0);
+    let waited = expire(&mut row, &mut known, &rules, Timestamp::from_secs(30)).unwrap();
+    assert_eq!((waited.activities["svc"].failures, row.head.deadline), (0, Timestamp::from_secs(300)));
+    let ended = expire(&mut row, &mut known, &rules, Timestamp::from_secs(300)).unwrap();
+    let svc = &ended.activities["svc"];
+    assert_eq!((svc.failures, svc.successes, svc.runs.len()), (1, 0, 1));
+    assert_eq!(svc.runs[0].error_type.as_deref(), Some("abandoned"));
+    assert_eq!(row.head.deadline, Timestamp::MAX);
+
+    // A run that ended in order, and a call that is a trace of its own, are not waited for.
+    for spans in [vec![llm(2, 1, 10), agent(1, 9, "bot")], vec![llm(1, 0, 10)]] {
+        let mut row = TraceRow::default();
+        send(&mut row, &mut ServiceRow::default(), &spans, 0);
+        assert_eq!(row.head.deadline, Timestamp::MAX);
+    }
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! Which agent a span counts for: the one it names, else the nearest one named above it, else the trace's only agent,
+//! else the service.
+//!
+//! The first two are certain whatever else arrives. The others are not while parents are missing, and parents arrive
+//! last: until then such spans are held. They lie in the trace's row, durable and not yet counted, until the trace is
+//! complete, or the service is known to have one agent only, or waiting comes to its end. What was decided stays, so
+//! that nothing is ever counted for two agents.
+
+use std::collections::BTreeSet;
+
+use super::tree::Tree;
+use crate::model::{AT_HOME, Home, ServiceRow, SpanClass, SpanFacts, Timestamp, TraceHead};
+
+/// Decides what can be decided. `waited` tells that waiting has come to its end.
+pub(super) fn attribute(
+    head: &mut TraceHead,
+    spans: &mut [SpanFacts],
+    tree: &Tree,
+    known: &ServiceRow,
+    waited: bool,
+    now: Timestamp,
+) {
+    let mut named_above: Vec<Option<usize>> = vec![None; spans.len()];
+    for &i in &tree.order {
+        let above = tree.parent[i].and_then(|p| if is_named(&spans[p]) { Some(p) } else { named_above[p] });
+        named_above[i] = above;
+        if spans[i].agent.is_none()
+            && let Some(above) = above
+        {
+            spans[i].agent = spans[above].agent.clone();
+        }
+    }
+    if head.home.is_none() {
+        head.home = home(&head.service, spans, tree, known, waited);
+    }
+    if head.home.is_some() {
+        for span in spans.iter_mut().filter(|s| s.agent.is_none() && s.class != SpanClass::Other) {
+            span.agent = Some(AT_HOME.to_owned());
+        }
+        head.held_since = None;
+    } else if needs_home(spans, tree) {
+        head.held_since.get_or_insert(now);
+    } else {
+        head.held_since = None;
+    }
+}
+
+/// Whether the span itself, or one above it, names its agent.
+fn is_named(span: &SpanFacts) -> bool {
+    span.agent.as_ref().is_some_and(|name| name != AT_HOME)
+}
+
+/// The agents that spans of the trace name.
+pub(super) fn named(spans: &[SpanFacts]) -> BTreeSet<&str> {
+    spans.iter().filter(|s| is_named(s)).filter_map(|s| s.agent.as_deref()).collect()
+}
+
+fn home(service: &str, spans: &[SpanFacts], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
+    let named = named(spans);
+    let certain = |agent: &str| Some(Home { agent: agent.to_owned(), provisional: false });
+    let closed = tree.is_closed();
+    if !needs_home(spans, tree) {
+        return None;
+    }
+    if let Some(only) = known.only().filter(|only| !closed && named.iter().all(|name| name == only)) {
+        return certain(only);
+    }
+    if !closed && !waited {
+        return None;
+    }
+    match named.first() {
+        Some(only) if named.len() == 1 => certain(only),
+        _ => Some(Home { agent: service.to_owned(), provisional: !closed }),
+    }
+}
+
+/// Whether something that counts has no agent yet.
+fn needs_home(spans: &[SpanFacts], tree: &Tree) -> bool {
+    let has_agents = spans.iter().any(is_named);
+    spans.iter().enumerate().filter(|(_, s)| s.agent.is_none()).any(|(i, span)| match span.class {
+        SpanClass::Llm | SpanClass::Tool | SpanClass::Agent => true,
+        // A wrapper round agents is no agent, unless it fails by itself.
+        SpanClass::Workflow => !has_agents || (span.failure.is_some() && !tree.failed_below[i]),
+        SpanClass::Definition | SpanClass::Step | SpanClass::Other => false,
+    })
+}

@@ -1,0 +1,220 @@
+//! The trace fold: what the spans of one trace amount to, and what a request adds to what was counted before.
+//!
+//! Agent spans often repeat their children's tokens, parents arrive after their children or never, and one failure
+//! shows as an error on several spans. So a trace is always judged as a whole, and only the difference goes on. What a
+//! trace amounts to is a pure function of the set of its spans: order, batching and repetition do not matter.
+
+mod attribute;
+mod difference;
+mod runs;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod totals;
+mod tree;
+mod twins;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::model::{
+    AT_HOME, Activity, ServiceAgents, ServiceRow, SpanFacts, SpanId, TRACE_SPANS_MAX, Timestamp, TraceDelta, TraceRow,
+    TraceSpans, TraceTotals,
+};
+use runs::Runs;
+use tree::Tree;
+
+/// How long is waited for spans that do not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceRules {
+    /// How long a span without a known agent is held; then it counts for its service.
+    pub hold: Duration,
+    /// A run whose own span is missing counts as failed when nothing of its trace came for this long; `None`: never.
+    pub run_ends_after: Option<Duration>,
+}
+
+impl Default for TraceRules {
+    fn default() -> Self {
+        Self { hold: Duration::from_secs(30), run_ends_after: Some(Duration::from_secs(300)) }
+    }
+}
+
+/// What one request changes.
+#[derive(Debug, PartialEq)]
+pub struct Folded {
+    /// What the store takes in.
+    pub delta: TraceDelta,
+    /// What was learned about each agent, by name. Only agents about which something was learned.
+    pub activities: BTreeMap<String, Activity>,
+}
+
+/// Every agent name that folding `incoming` into `row` can lead to.
+pub fn possible_agents<'a>(
+    row: Option<&'a TraceRow>,
+    incoming: Option<&'a TraceSpans>,
+    known: Option<&'a ServiceRow>,
+) -> BTreeSet<&'a str> {
+    let spans = incoming.into_iter().flat_map(|i| &i.spans).chain(row.into_iter().flat_map(|row| &row.spans));
+    let named = spans.filter_map(|s| s.agent.as_deref()).filter(|name| *name != AT_HOME);
+    let home = row.and_then(|r| r.head.home.as_ref()).map(|home| home.agent.as_str());
+    let services = row.map(|r| r.head.service.as_str()).into_iter().chain(incoming.map(|i| i.service.as_str()));
+    named.chain(home).chain(services).chain(known.and_then(ServiceRow::only)).collect()
+}
+
+/// Adds the spans of one request to `row`. `None` when all of them had been there.
+pub fn fold(
+    row: &mut TraceRow,
+    incoming: TraceSpans,
+    known: &mut ServiceRow,
+    rules: &TraceRules,
+    now: Timestamp,
+) -> Option<Folded> {
+    let TraceSpans { service, spans, upsert, .. } = incoming;
+    let places: HashMap<SpanId, usize> = row.spans.iter().enumerate().map(|(i, s)| (s.span, i)).collect();
+    let mut fresh = BTreeSet::new();
+    let mut added = Vec::new();
+    let mut replaced = BTreeMap::new();
+    for span in spans {
+        match places.get(&span.span) {
+            None if fresh.insert(span.span) => added.push(span),
+            None if upsert => {
+                let earlier = added.iter_mut().find(|s: &&mut SpanFacts| s.span == span.span);
+                earlier.into_iter().for_each(|s| *s = span.clone());
+            }
+            Some(place) if upsert => drop(replaced.insert(*place, span)),
+            _ => {}
+        }
+    }
+    let mut before = Before::of(row);
+    for (place, mut span) in replaced {
+        let earlier = &mut row.spans[place];
+        // What was counted for an agent stays there.
+        if earlier.agent.is_some() {
+            span.agent.clone_from(&earlier.agent);
+        }
+        if span != *earlier {
+            before.replaced.insert(place, std::mem::replace(earlier, span));
+        }
+    }
+    if added.is_empty() && before.replaced.is_empty() {
+        return None;
+    }
+    if row.spans.len() + added.len() > TRACE_SPANS_MAX {
+        row.spans.clear();
+        row.head.counted.clear();
+        before = Before { anew: true, ..Before::of(row) };
+    }
+    if row.head.service.is_empty() {
+        row.head.service = service;
+    }
+    twins::mark(&mut added, known);
+    row.spans.append(&mut added);
+    row.head.touched_at = now;
+    row.head.abandoned = false;
+    let waited = row.head.held_since.is_some_and(|since| since.plus(rules.hold) <= now);
+    Some(judge(row, before, known, waited, rules, now))
+}
+
+/// Looks at `row` again because time passed. `None` when it was not due.
+pub fn expire(row: &mut TraceRow, known: &mut ServiceRow, rules: &TraceRules, now: Timestamp) -> Option<Folded> {
+    if row.head.deadline > now {
+        return None;
+    }
+    let before = Before::of(row);
+    let waited = row.head.held_since.is_some_and(|since| since.plus(rules.hold) <= now);
+    row.head.abandoned |= rules.run_ends_after.is_some_and(|after| row.head.touched_at.plus(after) <= now);
+    Some(judge(row, before, known, waited, rules, now))
+}
+
+/// The spans as they were.
+struct Before {
+    /// They were forgotten.
+    anew: bool,
+    /// Whether it was decided for which agent each counts.
+    decided: Vec<bool>,
+    /// Those that were replaced.
+    replaced: BTreeMap<usize, SpanFacts>,
+}
+
+impl Before {
+    fn of(row: &TraceRow) -> Self {
+        let decided = row.spans.iter().map(|s| s.agent.is_some()).collect();
+        Self { anew: false, decided, replaced: BTreeMap::new() }
+    }
+
+    /// Whether what the span tells has not been told: it is new, or its agent was only now decided, or it has new facts.
+    fn is_news(&self, i: usize, span: &SpanFacts) -> bool {
+        let is_other = |old: &SpanFacts| old.class != span.class || (old.failure.is_none() && span.failure.is_some());
+        span.agent.is_some()
+            && (!self.decided.get(i).is_some_and(|decided| *decided) || self.replaced.get(&i).is_some_and(is_other))
+    }
+
+    fn is_changed(&self, i: usize, span: &SpanFacts) -> bool {
+        self.decided[i] != span.agent.is_some() || self.replaced.contains_key(&i)
+    }
+}
+
+fn judge(
+    row: &mut TraceRow,
+    before: Before,
+    known: &mut ServiceRow,
+    waited: bool,
+    rules: &TraceRules,
+    now: Timestamp,
+) -> Folded {
+    let TraceRow { head, spans } = row;
+    let tree = Tree::of(spans);
+    attribute::attribute(head, spans, &tree, known, waited, now);
+    learn(known, spans, &tree, &head.service, waited, now);
+
+    let runs = Runs::of(head, spans, &tree);
+    let totals = totals::totals(head, spans, &tree, &runs);
+    let mut told = tell::tell(head, spans, &tree, &runs, |i| before.is_news(i, &spans[i]), now);
+    let named = attribute::named(spans);
+    let mut activities = BTreeMap::new();
+    for (agent, total) in totals {
+        let mut activity = told.remove(&agent).unwrap_or_default();
+        // A service with only spans round the agents of the trace is no agent, only where the agents live.
+        let is_frame = total == TraceTotals::default() && !named.contains(&*agent) && known.only() != Some(&*agent);
+        if is_frame && activity.error.is_none() {
+            continue;
+        }
+        difference::count(head.counted.entry(agent.clone()).or_default(), &total, &mut activity);
+        if activity != Activity::default() {
+            activities.insert(agent, activity);
+        }
+    }
+
+    let held = head.held_since.map(|since| since.plus(rules.hold));
+    let unfinished = runs::unfinished(head, spans, &tree).filter(|_| !head.abandoned);
+    let given_up = rules.run_ends_after.filter(|_| unfinished.is_some()).map(|after| head.touched_at.plus(after));
+    head.deadline = held.into_iter().chain(given_up).min().unwrap_or(Timestamp::MAX);
+
+    let known_before = before.decided.len();
+    let changed = spans[..known_before].iter().enumerate().filter(|(i, span)| before.is_changed(*i, span));
+    let changed = changed.map(|(i, span)| (i as u32, span.clone())).collect();
+    let delta = TraceDelta { head: head.clone(), anew: before.anew, changed, added: spans[known_before..].to_vec() };
+    Folded { delta, activities }
+}
+
+/// Takes in which agents the traces of a service name: where it is but one, spans of later traces need not wait.
+fn learn(known: &mut ServiceRow, spans: &[SpanFacts], tree: &Tree, service: &str, waited: bool, now: Timestamp) {
+    let named = attribute::named(spans);
+    let closed = tree.is_closed();
+    let seen = match named.first() {
+        _ if named.len() > 1 => ServiceAgents::Several,
+        Some(only) if closed || waited => ServiceAgents::Only((*only).to_owned()),
+        // Traces of many spans in which nobody is named: the service is the agent.
+        None if closed && spans.len() > 1 => ServiceAgents::Only(service.to_owned()),
+        _ => return,
+    };
+    let agents = match &known.agents {
+        ServiceAgents::Unknown => seen,
+        same if *same == seen => return,
+        _ => ServiceAgents::Several,
+    };
+    if known.agents != agents {
+        known.agents = agents;
+        known.learned_at = now;
+    }
+}

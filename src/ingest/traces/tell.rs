@@ -1,0 +1,85 @@
+//! What only new spans tell: how fresh they are, which runs ended, what failed, what repeats.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::runs::{Runs, abandoned};
+use super::totals::{Place, agent_of, is_same_tool};
+use super::tree::Tree;
+use crate::model::{Activity, ErrorNote, Run, SpanClass, SpanFacts, Timestamp, ToolKey, TraceHead};
+
+/// The class of the error of a run that was left without its end.
+const ABANDONED: &str = "abandoned";
+
+/// What new spans tell, by agent.
+pub(super) fn tell(
+    head: &TraceHead,
+    spans: &[SpanFacts],
+    tree: &Tree,
+    runs: &Runs,
+    is_new: impl Fn(usize) -> bool,
+    now: Timestamp,
+) -> BTreeMap<String, Activity> {
+    let mut told: BTreeMap<String, Activity> = BTreeMap::new();
+    let mut tools: BTreeMap<&str, Vec<(Place, &ToolKey)>> = BTreeMap::new();
+    let mut outputs: BTreeMap<&str, Vec<(Place, u64)>> = BTreeMap::new();
+    // Of two spans of one execution the outer one has the arguments; where the inner one came first, it was told instead.
+    let told_inside: BTreeSet<usize> = (0..spans.len())
+        .filter(|i| is_same_tool(spans, tree, *i) && !is_new(*i))
+        .filter_map(|i| tree.parent[i])
+        .collect();
+    for (i, span) in spans.iter().enumerate().filter(|(i, s)| s.class != SpanClass::Other && is_new(*i)) {
+        let Some(agent) = agent_of(head, span) else { continue };
+        let activity = told.entry(agent.to_owned()).or_default();
+        activity.newest_end = activity.newest_end.max(Some(span.end));
+        let place = (span.start, span.span);
+        if let Some(tool) = &span.tool
+            && span.class == SpanClass::Tool
+            && !is_same_tool(spans, tree, i)
+            && !told_inside.contains(&i)
+        {
+            tools.entry(agent).or_default().push((place, tool));
+        }
+        if let Some(output) = span.output.filter(|_| tree.llm_below[i] == 0 && !span.twin) {
+            outputs.entry(agent).or_default().push((place, output));
+        }
+        if runs.is_run(i) {
+            activity.runs.push(run(span, runs.failed(i), span.start));
+        }
+        if let Some(failure) = span.failure.as_ref().filter(|_| !tree.failed_below[i]) {
+            let text = if failure.message.is_empty() { &failure.kind } else { &failure.message };
+            activity.error = Some(ErrorNote::new(now, text));
+        }
+    }
+    for (agent, mut tools) in tools {
+        tools.sort_unstable_by_key(|(place, _)| *place);
+        told.entry(agent.to_owned()).or_default().tools = tools.into_iter().map(|(_, tool)| tool.clone()).collect();
+    }
+    for (agent, mut outputs) in outputs {
+        outputs.sort_unstable();
+        told.entry(agent.to_owned()).or_default().outputs = outputs.into_iter().map(|(_, output)| output).collect();
+    }
+    if let Some(last) = abandoned(head, spans, tree).filter(|_| head.touched_at < now)
+        && let Some(agent) = agent_of(head, &spans[last])
+    {
+        let began = spans.iter().map(|s| s.start).min().unwrap_or(spans[last].start);
+        let activity = told.entry(agent.to_owned()).or_default();
+        activity.newest_end = activity.newest_end.max(Some(spans[last].end));
+        let mut run = run(&spans[last], true, began);
+        run.error_type.get_or_insert_with(|| ABANDONED.to_owned());
+        activity.runs.push(run);
+        if spans[last].failure.is_none() {
+            activity.error = Some(ErrorNote::new(now, "the run was left without its end: was its process killed?"));
+        }
+    }
+    told
+}
+
+fn run(span: &SpanFacts, failed: bool, started_at: Timestamp) -> Run {
+    Run {
+        failed,
+        started_at,
+        ended_at: span.end,
+        error_type: span.failure.as_ref().map(|f| f.kind.clone()),
+        session: span.session.clone(),
+    }
+}
