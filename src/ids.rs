@@ -44,6 +44,14 @@ impl Ids {
         uuid::Builder::from_random_bytes(random).into_uuid()
     }
 
+    /// A number from 0 up to but not 1, every one as likely: for spreading what would otherwise happen all at once.
+    pub fn fraction(&self) -> f64 {
+        let mut random = [0; 8];
+        self.fill(&mut random);
+        // 53 bits are what a float holds exactly.
+        (u64::from_le_bytes(random) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
     fn fill(&self, out: &mut [u8]) {
         match &self.0 {
@@ -83,6 +91,15 @@ mod tests {
         let (a, b) = (Ids::system().api_key(), Ids::system().api_key());
         assert_ne!(a, b);
         assert_eq!(a.split('_').map(str::len).collect::<Vec<_>>(), [2, 8, 64]);
+    }
+
+    #[test]
+    fn fractions_are_spread_over_their_range() {
+        let ids = Ids::seeded(1);
+        let drawn: Vec<f64> = (0..1000).map(|_| ids.fraction()).collect();
+        assert!(drawn.iter().all(|f| (0.0..1.0).contains(f)));
+        let mean = drawn.iter().sum::<f64>() / 1000.0;
+        assert!((0.45..0.55).contains(&mean), "{mean}");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What the gateway tells of itself: its process metrics. Ordinary counters, from 0 at every start.
 
+mod forward;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+pub use forward::{ForwardMetrics, Loss};
 
 /// A process metric as it is registered and documented.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,20 @@ definitions! {
     EVALUATOR_DURATION = "histogram" "pulsegate_evaluator_duration_seconds" [] "How long rounds of the evaluator took.";
     AGENTS = "gauge" "pulsegate_agents" [] "Agents known, over all projects, when they were last counted; absent until then.";
     OTLP_SPANS = "counter" "pulsegate_otlp_spans_total" [] "Spans received over OTLP, those that tell nothing about agents included.";
+    FORWARD_RECEIVED = "counter" "pulsegate_forward_received_total" ["destination"] "Received bodies that were to be passed on, by destination. They were sent or dropped, or are in the queue.";
+    FORWARD_SENT = "counter" "pulsegate_forward_sent_total" ["destination"] "Bodies that a destination took.";
+    FORWARD_SENT_BYTES = "counter" "pulsegate_forward_sent_bytes_total" ["destination"] "What the bodies weighed that a destination took, as they were received.";
+    FORWARD_DROPPED = "counter" "pulsegate_forward_dropped_total" ["destination", "reason"] "Bodies that never reach a destination, by why: lost.";
+    FORWARD_REJECTED_ITEMS = "counter" "pulsegate_forward_rejected_items_total" ["destination"] "Spans, log records, data points or Langfuse events that a destination refused of bodies it took.";
+    FORWARD_FAILED_ATTEMPTS = "counter" "pulsegate_forward_failed_attempts_total" ["destination"] "Attempts that failed in a way that is worth another.";
+    FORWARD_CORRUPT_RECORDS = "counter" "pulsegate_forward_corrupt_records_total" ["destination"] "Damaged places in a queue's files, set aside.";
+    FORWARD_STORAGE_ERRORS = "counter" "pulsegate_forward_storage_errors_total" ["destination"] "Times a queue's files could not be written or read.";
+    FORWARD_RESTORED = "counter" "pulsegate_forward_restored_total" ["destination"] "Bodies found in a queue's files at the start.";
+    FORWARD_QUEUE_REQUESTS = "gauge" "pulsegate_forward_queue_requests" ["destination"] "Bodies waiting for a destination, those on their way included.";
+    FORWARD_QUEUE_BYTES = "gauge" "pulsegate_forward_queue_bytes" ["destination"] "What those bodies weigh, in bytes.";
+    FORWARD_UP = "gauge" "pulsegate_forward_up" ["destination"] "Whether the last attempt reached its destination; 1 before the first.";
+    FORWARD_CONCURRENCY = "gauge" "pulsegate_forward_concurrency_limit" ["destination"] "How many requests may be on their way to a destination at once.";
+    FORWARD_DURATION = "histogram" "pulsegate_forward_request_duration_seconds" ["destination"] "How long destinations took to answer.";
     DEDUP_HITS = "counter" "pulsegate_dedup_hits_total" [] "Things received that had been taken in before and so changed nothing.";
 }
 
@@ -124,6 +142,7 @@ struct Inner {
     agents: IntGaugeVec,
     otlp_spans: IntCounter,
     dedup_hits: IntCounter,
+    forward: forward::Families,
 }
 
 impl Default for ProcessMetrics {
@@ -153,6 +172,7 @@ impl ProcessMetrics {
             agents: register(&r, IntGaugeVec::new(opts(AGENTS), AGENTS.labels)),
             otlp_spans: register(&r, IntCounter::with_opts(opts(OTLP_SPANS))),
             dedup_hits: register(&r, IntCounter::with_opts(opts(DEDUP_HITS))),
+            forward: forward::Families::new(&r),
             registry: r,
         };
         // A series that begins with its first failure hides that failure from `increase()`.
@@ -206,6 +226,11 @@ impl ProcessMetrics {
         self.0.otlp_spans.inc_by(count);
     }
 
+    /// The metrics of the destination of this name, all at 0.
+    pub fn forward(&self, destination: &str) -> ForwardMetrics {
+        self.0.forward.of(destination)
+    }
+
     /// Something was received that had been taken in before.
     pub fn dedup_hit(&self) {
         self.0.dedup_hits.inc();
@@ -257,6 +282,18 @@ mod tests {
         again.evaluator_run(Duration::from_secs(1));
         again.otlp_spans(5);
         again.dedup_hit();
+        let onward = again.forward("vendor");
+        onward.received();
+        onward.sent(3, Duration::from_millis(2));
+        onward.rejected_items(2);
+        onward.dropped(Loss::QueueFull);
+        onward.attempt_failed();
+        onward.reached();
+        onward.corrupt_record();
+        onward.storage_error();
+        onward.restored(4);
+        onward.queue(1, 2);
+        onward.concurrency(3);
         let families = metrics.registry().gather();
         for definition in DEFINITIONS {
             let family = families.iter().find(|f| f.name() == definition.name).expect(definition.name);

@@ -25,8 +25,9 @@ const TABLE: &[Imports] = &[
     Imports { module: "http", may: &[&["model", "ids", "clock"]] },
     // Of HTTP only the error: what a refusal looks like to a client is said once, beside the refusals.
     Imports { module: "ingest", may: &[CORE, &["health", "http::ApiError"]] },
-    // The protocols' messages are for those who decode them.
-    Imports { module: "receivers", may: &[CORE, EDGE, &["proto"]] },
+    // The protocols' messages are for those who decode them. What was received can go on as it came: of the exporters they
+    // know the handle that takes it, and nothing else.
+    Imports { module: "receivers", may: &[CORE, EDGE, &["proto", "exporters::forward"]] },
     Imports { module: "control", may: &[CORE, EDGE] },
     Imports { module: "evaluator", may: &[CORE, EDGE] },
     Imports { module: "exporters", may: &[CORE, EDGE] },

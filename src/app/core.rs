@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::rules::ConfigRules;
-use super::{MEMORY, Options, Refresh, StartError, first_start, routes};
+use super::{MEMORY, Options, Refresh, StartError, first_start, forward, routes};
 use crate::config::Config;
 use crate::evaluator::{self, Evaluator};
+use crate::exporters::forward::Forward;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, CommitterConfig, SharedPresence};
 use crate::store::Store;
@@ -47,6 +48,10 @@ pub struct Tasks {
     pub background: Vec<JoinHandle<()>>,
     /// The committer's lane, which ends when the last handle to it is gone.
     pub lane: JoinHandle<()>,
+    /// Tells pass-through to stop. It is told last: what the lane committed is still to be passed on.
+    pub stop_forward: watch::Sender<bool>,
+    /// Pass-through, one task a destination.
+    pub forward: Vec<JoinHandle<()>>,
 }
 
 impl Core {
@@ -61,15 +66,20 @@ impl Core {
         let keyring = Keyring::new(options.clock.clone(), config.server.wrong_keys_per_minute);
         let config = Arc::new(config);
         let rules = Arc::new(ConfigRules::new(config.clone()));
+        let metrics = ProcessMetrics::new();
+        let (stop_forward, forward_stopped) = watch::channel(false);
+        let destinations = forward::destinations(&config, &options.data_dir);
+        let (forward, forwarding) =
+            Forward::start(destinations, &options.clock, &options.ids, &metrics, &forward_stopped)?;
         let refresh = Refresh {
             store: store.clone(),
             keyring: keyring.clone(),
             rules: rules.clone(),
             clock: options.clock.clone(),
+            forward: forward.clone(),
         };
         refresh.refresh().await?;
 
-        let metrics = ProcessMetrics::new();
         let presence = evaluator::restore_presence(&*store, &options.clock).await?;
         let restarts_from = presence.started_at.plus(config.control.start_grace);
         let presence = SharedPresence::new(presence);
@@ -95,6 +105,7 @@ impl Core {
             rules: rules.clone(),
             metrics: metrics.clone(),
             config: config.clone(),
+            forward,
         };
         let routers = Routers {
             http: routes::http(&parts, bound),
@@ -112,6 +123,11 @@ impl Core {
             memory: MEMORY,
         };
         let background = vec![tokio::spawn(evaluator.run(stopped.clone())), tokio::spawn(refresh.clone().run(stopped))];
-        Ok(Self { routers, first_key, refresh, tasks: Tasks { stop, background, lane } })
+        Ok(Self {
+            routers,
+            first_key,
+            refresh,
+            tasks: Tasks { stop, background, lane, stop_forward, forward: forwarding },
+        })
     }
 }

@@ -3,6 +3,7 @@
 mod core;
 mod edge;
 mod first_start;
+mod forward;
 mod listeners;
 mod refresh;
 mod routes;
@@ -19,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::exporters::forward::ForwardError;
 use crate::http::serve;
 use crate::http::tls::TlsError;
 use crate::ids::Ids;
@@ -70,6 +72,9 @@ pub enum StartError {
         /// Which file, and what is wrong with it.
         problem: TlsError,
     },
+    /// A pass-through destination cannot be used.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({key}): {problem}; choose another address there, or stop what uses it")]
     Bind {
@@ -150,13 +155,19 @@ impl App {
 
     /// Stops accepting, finishes what was accepted, and ends within 10 s.
     pub async fn stop(self) {
-        let Tasks { stop, background, lane } = self.tasks;
+        let Tasks { stop, background, lane, stop_forward, forward } = self.tasks;
         let _ = stop.send(true);
         let orderly = async {
             // What accepts ends first; then the background, which hands in one last time; then the lane runs dry.
             for task in self.servers.into_iter().chain(background).chain([lane]) {
                 if let Err(error) = task.await {
                     warn!(%error, "a task did not end well");
+                }
+            }
+            let _ = stop_forward.send(true);
+            for task in forward {
+                if let Err(error) = task.await {
+                    warn!(%error, "pass-through did not end well");
                 }
             }
         };

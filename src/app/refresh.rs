@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::rules::ConfigRules;
 use crate::clock::{Clock, Stopwatch};
+use crate::exporters::forward::Forward;
 use crate::http::auth::Keyring;
 use crate::store::{Store, StoreError};
 
@@ -25,12 +26,15 @@ pub struct Refresh {
     pub keyring: Keyring,
     pub rules: Arc<ConfigRules>,
     pub clock: Clock,
+    pub forward: Forward,
 }
 
 impl Refresh {
     /// Reads keys and projects once. Keys that have expired are no longer in force.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        self.rules.know(self.store.projects().await?);
+        let projects = self.store.projects().await?;
+        self.forward.know(projects.iter().map(|p| (p.id, p.name.clone())).collect());
+        self.rules.know(projects);
         let now = self.clock.now();
         let keys = self.store.keys().await?;
         let good = keys.into_iter().filter(|key| key.is_good(now)).collect();

@@ -14,6 +14,7 @@ use crate::api::{self, Api, HealthRoutes};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control};
+use crate::exporters::forward::{self, Forward};
 use crate::exporters::prometheus::{self, PrometheusExporter};
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
@@ -34,6 +35,7 @@ pub struct Parts {
     pub rules: Arc<ConfigRules>,
     pub metrics: ProcessMetrics,
     pub config: Arc<Config>,
+    pub forward: Forward,
 }
 
 /// Port 4317.
@@ -61,6 +63,7 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
             signing_secrets: parts.config.receivers.langfuse.signing_secrets.clone(),
             tolerance: parts.config.receivers.langfuse.signature_tolerance,
         },
+        forward: parts.forward.clone(),
     };
     let api = Api {
         store: parts.store.clone(),
@@ -85,6 +88,7 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         .merge(control::routes(commands))
         .merge(api::routes(api))
         .merge(prometheus::routes(exporter))
+        .merge(forward::proxy::routes(parts.forward.clone(), parts.keyring.clone()))
         .merge(parts.health());
     with_fallbacks(router)
 }
@@ -97,6 +101,7 @@ impl Parts {
             clock: self.clock.clone(),
             limits: otlp::Limits::default(),
             metrics: self.metrics.clone(),
+            forward: self.forward.clone(),
         }
     }
 

@@ -34,6 +34,13 @@ impl Checker<'_> {
         value
     }
 
+    /// The number with a fraction written, or the default; a fault when it is out of range.
+    pub fn fraction(&mut self, path: KeyPath, value: Option<f64>, default: f64, range: [f64; 2]) -> f64 {
+        let value = value.unwrap_or(default);
+        self.range(path, value, range, |n| n.to_string());
+        value
+    }
+
     /// The bytes written, or the default; a fault when they are out of range.
     pub fn bytes(&mut self, path: KeyPath, value: Option<Bytes>, default: u64, range: [u64; 2]) -> u64 {
         let value = value.map_or(default, |b| b.0);
@@ -60,7 +67,8 @@ impl Checker<'_> {
     }
 
     fn range<T: PartialOrd + Copy>(&mut self, path: KeyPath, value: T, [min, max]: [T; 2], say: impl Fn(T) -> String) {
-        if value < min || value > max {
+        // (Also what is no number at all.)
+        if !(value >= min && value <= max) {
             let problem = format!("{} is out of range; allowed is {} to {}", say(value), say(min), say(max));
             self.fault(path, problem);
         }

@@ -10,6 +10,7 @@ pub mod cli;
 mod complaint;
 mod env;
 mod error;
+mod exporters;
 mod glob;
 mod projects;
 mod raw;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use exporters::{Compression, Exporters, Forward, OnFull, Protocol, RetryOnFailure, SendingQueue, Signal, Storage};
 pub use glob::{Glob, PATTERN_BYTES_MAX};
 pub use projects::{AgentRule, ProjectSettings};
 pub use receivers::{Langfuse, Receivers};
@@ -59,6 +61,8 @@ pub struct Config {
     pub health: Arc<Policy>,
     /// The projects that were named, and [`DEFAULT_PROJECT`].
     pub projects: BTreeMap<String, ProjectSettings>,
+    /// Where telemetry goes on to.
+    pub exporters: Exporters,
     /// Restart commands.
     pub control: Control,
     /// Between receiving and storing.
@@ -115,6 +119,7 @@ impl Config {
             receivers,
             server,
             projects,
+            exporters: Exporters::resolve(raw.exporters, &root.key("exporters"), check),
             control: Control::resolve(raw.control, &root.key("control"), check),
             ingest: Ingest::resolve(raw.ingest, &root.key("ingest"), check),
             store: Store::resolve(raw.store),

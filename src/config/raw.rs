@@ -2,6 +2,8 @@
 //!
 //! These doc comments become the descriptions of `config/pulsegate.schema.json`. Only keys that have an effect exist.
 
+pub(super) mod exporters;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -25,6 +27,8 @@ pub(super) struct Raw {
     pub server: Server,
     /// Projects by name. `default` always exists.
     pub projects: BTreeMap<String, Project>,
+    /// Where telemetry goes on to.
+    pub exporters: exporters::Exporters,
     /// Restart commands.
     pub control: Control,
     /// Between receiving and storing.

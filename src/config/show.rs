@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::tree::{Entry, Node, Origin, Value};
 use super::values::Bytes;
-use super::{ClientCertificate, Config, ListenerTls, ProjectSettings, Server, yaml};
+use super::{ClientCertificate, Config, Forward, ListenerTls, ProjectSettings, Server, yaml};
 use crate::model::{PolicyPatch, exact};
 
 /// What stands for a secret.
@@ -43,6 +43,7 @@ impl Config {
             ("server", server(&self.server)),
             ("health", patch(&PolicyPatch::of(&self.health))),
             ("projects", map(self.projects.iter().map(|(name, p)| (name.as_str(), project(p))))),
+            ("exporters", map([("forward", map(self.exporters.forward.iter().map(|(name, f)| (name, forward(f)))))])),
             (
                 "control",
                 map([
@@ -115,6 +116,50 @@ fn server(server: &Server) -> Node {
     ])
 }
 
+fn forward(forward: &Forward) -> Node {
+    let (queue, retry) = (&forward.queue, &forward.retry);
+    let names = |names: &Vec<String>| list(names.iter().map(text));
+    map([
+        ("endpoint", text(&forward.endpoint)),
+        ("protocol", word(forward.protocol)),
+        ("public_key", forward.langfuse.as_ref().map_or_else(null, |(public, _)| text(public))),
+        ("secret_key", forward.langfuse.as_ref().map_or_else(null, |_| text(HIDDEN))),
+        ("headers", map(forward.headers.keys().map(|name| (name, text(HIDDEN))))),
+        ("compression", word(forward.compression)),
+        ("signals", list(forward.signals.iter().map(|signal| word(*signal)))),
+        ("projects", forward.projects.as_ref().map_or_else(null, names)),
+        ("timeout", span(forward.timeout)),
+        (
+            "tls",
+            map([
+                ("ca_file", forward.ca_file.as_ref().map_or_else(null, |f| text(f.display()))),
+                ("insecure_skip_verify", bool(forward.insecure_skip_verify)),
+            ]),
+        ),
+        (
+            "sending_queue",
+            map([
+                ("num_consumers", number(queue.num_consumers)),
+                ("queue_size", number(queue.queue_size)),
+                ("queue_bytes", text(Bytes(queue.queue_bytes))),
+                ("on_full", word(queue.on_full)),
+                ("storage", word(queue.storage)),
+            ]),
+        ),
+        (
+            "retry_on_failure",
+            map([
+                ("enabled", bool(retry.enabled)),
+                ("initial_interval", span(retry.initial_interval)),
+                ("multiplier", word(retry.multiplier)),
+                ("max_interval", span(retry.max_interval)),
+                ("randomization_factor", word(retry.randomization_factor)),
+                ("max_elapsed_time", span(retry.max_elapsed_time)),
+            ]),
+        ),
+    ])
+}
+
 fn project(project: &ProjectSettings) -> Node {
     let rule = |rule: &super::AgentRule| map([("match", text(&rule.pattern)), ("health", patch(&rule.health))]);
     map([
@@ -135,6 +180,11 @@ fn project(project: &ProjectSettings) -> Node {
 fn patch(patch: &PolicyPatch) -> Node {
     // As JSON it has every setting that was given, under its name.
     serde_json::to_value(patch).map_or_else(|_| null(), of_json)
+}
+
+/// As it is written in JSON: a word of several, or a number.
+fn word(word: impl serde::Serialize) -> Node {
+    serde_json::to_value(word).map_or_else(|_| null(), of_json)
 }
 
 fn of_json(value: serde_json::Value) -> Node {

@@ -2,5 +2,6 @@
 
 pub mod catalogue;
 pub mod docs;
+pub mod forward;
 pub mod prometheus;
 mod readings;

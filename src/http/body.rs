@@ -10,11 +10,25 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::ApiError;
 use super::serve::TooSlow;
 
+/// A body as it came and as it is read. Both are the same memory when it was not compressed.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// As it came, in the request's `Content-Encoding`.
+    pub raw: Bytes,
+    /// Decompressed.
+    pub decoded: Bytes,
+}
+
 /// Reads a body of at most `bytes_max` bytes, before as after decompression (`gzip`, `deflate`, `zstd`, `identity`).
 ///
 /// Errors: 413 over the limit, 415 for another `Content-Encoding`, 400 for a body that breaks off or does not decompress,
 /// 408 for one that does not go on.
 pub async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    read_whole(headers, body, bytes_max).await.map(|body| body.decoded)
+}
+
+/// Like [`read`], and keeps the bytes as they came.
+pub async fn read_whole(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Whole, ApiError> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|n| n > bytes_max as u64) {
@@ -28,7 +42,7 @@ pub async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<B
         }
         Err(_) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "request body ended early")),
     };
-    decode(headers, raw, bytes_max)
+    decode(headers, raw.clone(), bytes_max).map(|decoded| Whole { raw, decoded })
 }
 
 fn is_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {

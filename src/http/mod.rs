@@ -4,6 +4,7 @@
 pub mod auth;
 mod backoff;
 pub mod body;
+pub mod client;
 mod context;
 pub mod edge;
 mod error;

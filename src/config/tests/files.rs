@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::*;
-use crate::config::{cli, schema};
+use crate::config::{Protocol, Signal, Storage, cli, schema};
 use crate::model::PolicyPatch;
 
 fn folder() -> PathBuf {
@@ -44,7 +44,8 @@ fn keys_of(schema: &Value) -> BTreeSet<String> {
 fn keys_in(yaml: &str) -> BTreeSet<String> {
     fn walk(value: &Value, path: &str, keys: &mut BTreeSet<String>) {
         for (key, next) in value.as_object().into_iter().flatten() {
-            let path = if path == ".projects" { format!("{path}.*") } else { format!("{path}.{key}") };
+            let named = [".projects", ".exporters.forward", ".exporters.forward.*.headers"].contains(&path);
+            let path = if named { format!("{path}.*") } else { format!("{path}.{key}") };
             keys.insert(path.clone());
             walk(next, &path, keys);
         }
@@ -52,7 +53,7 @@ fn keys_in(yaml: &str) -> BTreeSet<String> {
     }
     let mut keys = BTreeSet::new();
     walk(&serde_saphyr::from_str(yaml).unwrap(), "", &mut keys);
-    keys.remove(".projects.*");
+    keys.retain(|key| !key.ends_with(".*"));
     keys
 }
 
@@ -66,7 +67,14 @@ fn the_reference_file_is_the_defaults() {
 
 #[test]
 fn the_reference_file_has_every_key() {
-    let written = keys_in(&text("pulsegate.yaml"));
+    // What has no default is there as a comment.
+    let reference = text("pulsegate.yaml");
+    let (head, rest) = reference.split_once("  forward: {}\n").unwrap();
+    let (example, tail) = rest.split_once("\n\n").unwrap();
+    let example: String = example.lines().map(|line| line.replacen("  #", "  ", 1) + "\n").collect();
+    let whole = format!("{head}  forward:\n{example}\n{tail}");
+    load(&whole).unwrap();
+    let written = keys_in(&whole);
     // A project's and a pattern's `health` has the keys of the gateway's, which are written out once.
     let repeated = |key: &str| {
         key.starts_with(".projects.*.health.")
@@ -90,7 +98,8 @@ fn what_is_shown_has_every_key_and_can_be_loaded_again() {
                 health: {stalled_after: 26h 3m 500ms, progress: never}\nmetrics: {require_key: true}\n\
                 store: {sqlite: {path: 'null'}}\ningest: {queue_bytes_max: 1048577}\n\
                 receivers: {http: &tls {tls: {cert_file: c, key_file: k, client_ca_file: a, client_certificates: [{name: n, scopes: [read]}]}},\
-                otlp: {http: *tls, grpc: *tls}}\nserver: {body_timeout: 1m}\n";
+                otlp: {http: *tls, grpc: *tls}}\nserver: {body_timeout: 1m}\n\
+                exporters: {forward: {up: {endpoint: 'https://up.example/base', headers: {api-key: k}, projects: [a]}}}\n";
     let config = load(yaml).unwrap();
     let again = load(&config.show()).unwrap();
     assert_eq!(again.show(), config.show());
@@ -126,8 +135,14 @@ fn the_schema_file_is_current() {
 #[test]
 fn every_example_loads_and_does_what_it_says() {
     let env = || {
-        Environment::of(&[("LANGFUSE_SIGNING_SECRET", "lf-whsec_new"), ("LANGFUSE_SIGNING_SECRET_OLD", "lf-whsec_old")])
-            .with_file("/run/secrets/langfuse_signing_secret", "lf-whsec_mounted\n")
+        let variables = [
+            ("LANGFUSE_SIGNING_SECRET", "lf-whsec_new"),
+            ("LANGFUSE_SIGNING_SECRET_OLD", "lf-whsec_old"),
+            ("LANGFUSE_PUBLIC_KEY", "pk-lf-1"),
+            ("LANGFUSE_SECRET_KEY", "sk-lf-1"),
+            ("VENDOR_API_KEY", "secret"),
+        ];
+        Environment::of(&variables).with_file("/run/secrets/langfuse_signing_secret", "lf-whsec_mounted\n")
     };
     let mut seen = 0;
     for entry in std::fs::read_dir(folder().join("examples")).unwrap() {
@@ -147,12 +162,20 @@ fn every_example_loads_and_does_what_it_says() {
                 assert_eq!(policy("report-nightly").interval.as_secs(), 6 * 3600);
                 assert_eq!(policy("other").interval.as_secs(), 60);
             }
+            "pass-through.yaml" => {
+                let forward = &config.exporters.forward;
+                assert_eq!(forward["langfuse"].queue.storage, Storage::Disk);
+                assert_eq!(forward["langfuse"].signals, [Signal::Traces, Signal::Langfuse]);
+                assert_eq!(forward["vendor"].protocol, Protocol::Grpc);
+                let shown = config.show();
+                assert!(!shown.contains("sk-lf-1") && !shown.contains("secret\n"), "{shown}");
+            }
             "langfuse-rotation.yaml" => assert_eq!(config.receivers.langfuse.signing_secrets.len(), 2),
             other => panic!("{other}: say here what it should do"),
         }
         seen += 1;
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod environment;
 mod files;
+mod forward;
 mod layers;
 mod mistakes;
 

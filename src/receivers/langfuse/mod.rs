@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::{Submit, json as wire};
 use crate::clock::Clock;
+use crate::exporters::forward::{Forward, Signal};
 use crate::http::auth::Keyring;
 use crate::http::{ApiError, FieldError, body};
 use crate::ingest::Committer;
@@ -68,6 +69,8 @@ pub struct LangfuseWebhook<S = Committer> {
     pub clock: Clock,
     /// See [`Settings`].
     pub settings: Settings,
+    /// Where webhooks go on to once they are committed.
+    pub forward: Forward,
 }
 
 /// The route of the webhook, with and without a trailing slash.
@@ -102,7 +105,8 @@ async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Req
     let (parts, body) = request.into_parts();
     let caller = hook.keyring.authorize(&parts.headers, Scope::Ingest)?;
     wire::check_content_type(&parts.headers)?;
-    let body = body::read(&parts.headers, body, BODY_BYTES_MAX).await?;
+    let body::Whole { raw, decoded: body } = body::read_whole(&parts.headers, body, BODY_BYTES_MAX).await?;
+    let onward = hook.forward.http(Signal::Webhooks, "", &parts.headers, raw, body.clone());
     let now = hook.clock.now();
     if !hook.settings.signing_secrets.is_empty() {
         // Langfuse sends its bytes as they were signed. Should a proxy have compressed them, what was signed is what
@@ -117,7 +121,7 @@ async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Req
         let notices = elements.iter().map(|e| notice::build(e, caller.project, now)).collect();
         hook.submit(caller.project, body.len(), elements.iter().map(|e| e.kind).collect(), notices)
     };
-    match envelope::classify(&json) {
+    let response = match envelope::classify(&json) {
         Content::One(Some(element)) => {
             let replies = submit(&[element]).await?;
             Ok(Json(replies.into_iter().next()).into_response())
@@ -141,7 +145,9 @@ async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Req
             let results: Vec<_> = elements.iter().enumerate().filter_map(reply).collect();
             Ok(Json(json!({ "received": true, "results": results })).into_response())
         }
-    }
+    }?;
+    onward.send(caller.project);
+    Ok(response)
 }
 
 impl<S: Submit> LangfuseWebhook<S> {

@@ -47,7 +47,13 @@ async fn send(
     body: impl Into<Body>,
 ) -> (u16, Value) {
     let settings = Settings { signing_secrets: secrets.iter().map(|s| (*s).into()).collect(), ..Settings::default() };
-    let hook = LangfuseWebhook { committer: fake.clone(), keyring: keyring(), clock: Clock::manual(NOW), settings };
+    let hook = LangfuseWebhook {
+        committer: fake.clone(),
+        keyring: keyring(),
+        clock: Clock::manual(NOW),
+        settings,
+        forward: Forward::default(),
+    };
     let response = routes(hook).oneshot(request.body(body.into()).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();

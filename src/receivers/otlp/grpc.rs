@@ -8,54 +8,49 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use bytes::Bytes;
-use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::raw::{RawTraceService, TakeTraces};
+use super::raw::{RawService, TakeExport};
 use super::{Otlp, data_points, log_records, wire};
+use crate::exporters::forward::Signal;
 use crate::http::ApiError;
 use crate::model::Caller;
-use crate::proto::opentelemetry::proto::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use crate::proto::opentelemetry::proto::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use crate::proto::opentelemetry::proto::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
-};
+use crate::proto::bounded;
+use crate::proto::opentelemetry::proto::collector::logs::v1::{ExportLogsServiceResponse, logs_service_server};
 use crate::proto::opentelemetry::proto::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+    ExportMetricsServiceResponse, metrics_service_server,
 };
-use crate::proto::opentelemetry::proto::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use crate::proto::opentelemetry::proto::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse, trace_service_server,
+};
 use crate::receivers::Submit;
 
 /// The three services as routes; any other path is answered `UNIMPLEMENTED`.
 pub fn routes<S: Submit>(otlp: Otlp<S>) -> Router {
     let max = otlp.limits.grpc_bytes_max;
-    let service = Service(otlp.clone());
+    let (traces, logs, metrics) = (Traces(otlp.clone()), Logs(otlp.clone()), Metrics(otlp.clone()));
     let check = move |mut request: Request<()>| {
         let caller = otlp.authorize(request.metadata().as_ref()).map_err(|e| status(&e))?;
         request.extensions_mut().insert(caller);
         Ok(request)
     };
-    Routes::new(RawTraceService::new(service.clone(), max))
-        .add_service(
-            LogsServiceServer::new(service.clone())
-                .accept_compressed(Gzip)
-                .accept_compressed(Zstd)
-                .max_decoding_message_size(max),
-        )
-        .add_service(
-            MetricsServiceServer::new(service)
-                .accept_compressed(Gzip)
-                .accept_compressed(Zstd)
-                .max_decoding_message_size(max),
-        )
+    Routes::new(RawService::new(traces, max))
+        .add_service(RawService::new(logs, max))
+        .add_service(RawService::new(metrics, max))
         .into_axum_router()
         .layer(InterceptorLayer::new(check))
 }
 
 #[derive(Clone)]
-struct Service<S>(Otlp<S>);
+struct Traces<S>(Otlp<S>);
+
+#[derive(Clone)]
+struct Logs<S>(Otlp<S>);
+
+#[derive(Clone)]
+struct Metrics<S>(Otlp<S>);
 
 /// The gRPC form of an error.
 fn status(error: &ApiError) -> Status {
@@ -74,12 +69,17 @@ fn status(error: &ApiError) -> Status {
 }
 
 #[tonic::async_trait]
-impl<S: Submit> TakeTraces for Service<S> {
+impl<S: Submit> TakeExport for Traces<S> {
+    const NAME: &'static str = trace_service_server::SERVICE_NAME;
+    type Answer = ExportTraceServiceResponse;
+
     async fn take(&self, request: Request<Bytes>) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let caller = caller(&request)?;
+        let onward = self.0.forward.grpc(Signal::Traces, request.metadata().as_ref(), request.get_ref().clone());
         let message = request.into_inner();
-        let decoded = wire::decode(&message).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let decoded = wire::decode(&message).map_err(undecodable)?;
         let rejected = self.0.take(&caller, decoded, message.len()).await.map_err(|e| status(&e))?;
+        onward.send(caller.project);
         let partial_success = (rejected.count > 0).then(|| ExportTracePartialSuccess {
             rejected_spans: rejected.count,
             error_message: rejected.reason.to_owned(),
@@ -88,28 +88,40 @@ impl<S: Submit> TakeTraces for Service<S> {
     }
 }
 
-/// Accepted and dropped.
+/// Accepted and dropped, once they are known to be well-formed.
 #[tonic::async_trait]
-impl<S: Submit> LogsService for Service<S> {
-    async fn export(
-        &self,
-        request: Request<ExportLogsServiceRequest>,
-    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        tracing::debug!(signal = "logs", items = log_records(request.get_ref()), "telemetry accepted and dropped");
+impl<S: Submit> TakeExport for Logs<S> {
+    const NAME: &'static str = logs_service_server::SERVICE_NAME;
+    type Answer = ExportLogsServiceResponse;
+
+    async fn take(&self, request: Request<Bytes>) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let caller = caller(&request)?;
+        let onward = self.0.forward.grpc(Signal::Logs, request.metadata().as_ref(), request.get_ref().clone());
+        let items = log_records(&bounded::decode(request.get_ref()).map_err(undecodable)?);
+        onward.send(caller.project);
+        tracing::debug!(signal = "logs", items, "telemetry accepted and dropped");
         Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }
 
-/// Accepted and dropped.
+/// Accepted and dropped, once they are known to be well-formed.
 #[tonic::async_trait]
-impl<S: Submit> MetricsService for Service<S> {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        tracing::debug!(signal = "metrics", items = data_points(request.get_ref()), "telemetry accepted and dropped");
+impl<S: Submit> TakeExport for Metrics<S> {
+    const NAME: &'static str = metrics_service_server::SERVICE_NAME;
+    type Answer = ExportMetricsServiceResponse;
+
+    async fn take(&self, request: Request<Bytes>) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let caller = caller(&request)?;
+        let onward = self.0.forward.grpc(Signal::Metrics, request.metadata().as_ref(), request.get_ref().clone());
+        let items = data_points(&bounded::decode(request.get_ref()).map_err(undecodable)?);
+        onward.send(caller.project);
+        tracing::debug!(signal = "metrics", items, "telemetry accepted and dropped");
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
+}
+
+fn undecodable(error: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(error.to_string())
 }
 
 /// Who sends, as the check before the services found out.

@@ -16,6 +16,7 @@ use tonic_types::pb::Status;
 
 use super::wire::{self, WireError};
 use super::{Otlp, Rejected, data_points, json, log_records, spans};
+use crate::exporters::forward::{Onward, Signal};
 use crate::http::{ApiError, body};
 use crate::model::Caller;
 use crate::proto::bounded::{self, DecodeError};
@@ -105,10 +106,11 @@ struct Received {
     caller: Caller,
     encoding: Encoding,
     body: Bytes,
+    onward: Onward,
 }
 
 /// Checks key and type, then reads the body. The error is the answer.
-async fn receive<S: Submit>(otlp: &Otlp<S>, request: Request) -> Result<Received, Response> {
+async fn receive<S: Submit>(otlp: &Otlp<S>, signal: Signal, request: Request) -> Result<Received, Response> {
     let (parts, body) = request.into_parts();
     let encoding = Encoding::of(&parts.headers);
     let error = |error: ApiError| encoding.unwrap_or(Encoding::Json).error(&error);
@@ -119,8 +121,9 @@ async fn receive<S: Submit>(otlp: &Otlp<S>, request: Request) -> Result<Received
             "content-type is not supported; use application/x-protobuf or application/json",
         )));
     };
-    let body = body::read(&parts.headers, body, otlp.limits.http_bytes_max).await.map_err(error)?;
-    Ok(Received { caller, encoding, body })
+    let body = body::read_whole(&parts.headers, body, otlp.limits.http_bytes_max).await.map_err(error)?;
+    let onward = otlp.forward.http(signal, "", &parts.headers, body.raw, body.decoded.clone());
+    Ok(Received { caller, encoding, body: body.decoded, onward })
 }
 
 /// Runs `decode` over the body, and off this thread when the body is large.
@@ -158,12 +161,15 @@ fn unwire(error: WireError) -> ApiError {
 }
 
 async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
-    let received = match receive(&otlp, request).await {
+    let received = match receive(&otlp, Signal::Traces, request).await {
         Ok(received) => received,
         Err(answer) => return answer,
     };
     match take_traces(&otlp, &received).await {
-        Ok(rejected) => accepted(received.encoding, rejected),
+        Ok(rejected) => {
+            received.onward.send(received.caller.project);
+            accepted(received.encoding, rejected)
+        }
         Err(error) => received.encoding.error(&error),
     }
 }
@@ -194,7 +200,7 @@ fn accepted(encoding: Encoding, rejected: Rejected) -> Response {
 
 /// Accepted and dropped, once it is known to be well-formed.
 async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
-    drop_after(&otlp, request, ExportLogsServiceResponse::default(), "logs", |encoding, body| match encoding {
+    drop_after(&otlp, request, ExportLogsServiceResponse::default(), Signal::Logs, |encoding, body| match encoding {
         Encoding::Protobuf => bounded::decode(body).map(|request| log_records(&request)).map_err(unprotobuf),
         Encoding::Json => json::log_records(body).map_err(undecodable),
     })
@@ -203,10 +209,16 @@ async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Respo
 
 /// Accepted and dropped, once it is known to be well-formed.
 async fn metrics<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
-    drop_after(&otlp, request, ExportMetricsServiceResponse::default(), "metrics", |encoding, body| match encoding {
-        Encoding::Protobuf => bounded::decode(body).map(|request| data_points(&request)).map_err(unprotobuf),
-        Encoding::Json => json::data_points(body).map_err(undecodable),
-    })
+    drop_after(
+        &otlp,
+        request,
+        ExportMetricsServiceResponse::default(),
+        Signal::Metrics,
+        |encoding, body| match encoding {
+            Encoding::Protobuf => bounded::decode(body).map(|request| data_points(&request)).map_err(unprotobuf),
+            Encoding::Json => json::data_points(body).map_err(undecodable),
+        },
+    )
     .await
 }
 
@@ -214,16 +226,17 @@ async fn drop_after<S: Submit>(
     otlp: &Otlp<S>,
     request: Request,
     response: impl Message,
-    signal: &'static str,
+    signal: Signal,
     count: impl FnOnce(Encoding, &[u8]) -> Result<usize, ApiError> + Send + 'static,
 ) -> Response {
-    let received = match receive(otlp, request).await {
+    let received = match receive(otlp, signal, request).await {
         Ok(received) => received,
         Err(answer) => return answer,
     };
     match decode(&received, count).await {
         Ok(items) => {
-            tracing::debug!(signal, items, "telemetry accepted and dropped");
+            received.onward.send(received.caller.project);
+            tracing::debug!(?signal, items, "telemetry accepted and dropped");
             received.encoding.answer(StatusCode::OK, &response, &json!({}))
         }
         Err(error) => received.encoding.error(&error),

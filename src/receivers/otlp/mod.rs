@@ -20,6 +20,7 @@ pub mod wire;
 use axum::http::HeaderMap;
 
 use crate::clock::Clock;
+use crate::exporters::forward::Forward;
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, Intake, Work};
@@ -61,6 +62,8 @@ pub struct Otlp<S = Committer> {
     pub limits: Limits,
     /// Counters of this process.
     pub metrics: ProcessMetrics,
+    /// Where requests go on to once they are committed.
+    pub forward: Forward,
 }
 
 /// What of a request was not taken.

@@ -1,7 +1,8 @@
-//! The gRPC service of spans, which takes requests as the bytes that were sent: the generated one would build a message
-//! of each only for it to be read once.
+//! The gRPC services, which take requests as the bytes that were sent: the generated ones would build a message of each,
+//! only for it to be read once, and what goes on to other backends must be what came.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use axum::http::Response as HttpResponse;
@@ -14,34 +15,37 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
-use crate::proto::opentelemetry::proto::collector::trace::v1::{ExportTraceServiceResponse, trace_service_server};
-
-/// Takes in an encoded `ExportTraceServiceRequest`.
+/// Takes in encoded requests of one signal, an `Export…ServiceRequest` each.
 #[tonic::async_trait]
-pub trait TakeTraces: Clone + Send + Sync + 'static {
+pub trait TakeExport: Clone + Send + Sync + 'static {
+    /// The service's full name.
+    const NAME: &'static str;
+    /// What is answered.
+    type Answer: Message + 'static;
+
     /// Answers after the commit.
-    async fn take(&self, request: Request<Bytes>) -> Result<Response<ExportTraceServiceResponse>, Status>;
+    async fn take(&self, request: Request<Bytes>) -> Result<Response<Self::Answer>, Status>;
 }
 
-/// `opentelemetry.proto.collector.trace.v1.TraceService`.
+/// The service of one signal.
 #[derive(Clone)]
-pub struct RawTraceService<T> {
+pub struct RawService<T> {
     inner: T,
     bytes_max: usize,
 }
 
-impl<T> RawTraceService<T> {
+impl<T> RawService<T> {
     /// A service whose messages have at most `bytes_max` bytes, before as after decompression.
     pub const fn new(inner: T, bytes_max: usize) -> Self {
         Self { inner, bytes_max }
     }
 }
 
-impl<T> NamedService for RawTraceService<T> {
-    const NAME: &'static str = trace_service_server::SERVICE_NAME;
+impl<T: TakeExport> NamedService for RawService<T> {
+    const NAME: &'static str = T::NAME;
 }
 
-impl<T: TakeTraces> Service<axum::http::Request<Body>> for RawTraceService<T> {
+impl<T: TakeExport> Service<axum::http::Request<Body>> for RawService<T> {
     type Response = HttpResponse<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Self::Error>;
@@ -57,8 +61,10 @@ impl<T: TakeTraces> Service<axum::http::Request<Body>> for RawTraceService<T> {
             if !is_export {
                 return Ok(Status::unimplemented("no such method").into_http());
             }
-            let mut grpc =
-                Grpc::new(Raw).accept_compressed(Gzip).accept_compressed(Zstd).max_decoding_message_size(bytes_max);
+            let mut grpc = Grpc::new(Raw(PhantomData))
+                .accept_compressed(Gzip)
+                .accept_compressed(Zstd)
+                .max_decoding_message_size(bytes_max);
             Ok(grpc.unary(method, request).await)
         })
     }
@@ -66,8 +72,8 @@ impl<T: TakeTraces> Service<axum::http::Request<Body>> for RawTraceService<T> {
 
 struct Export<T>(T);
 
-impl<T: TakeTraces> UnaryService<Bytes> for Export<T> {
-    type Response = ExportTraceServiceResponse;
+impl<T: TakeExport> UnaryService<Bytes> for Export<T> {
+    type Response = T::Answer;
     type Future = BoxFuture<Response<Self::Response>, Status>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
@@ -76,27 +82,26 @@ impl<T: TakeTraces> UnaryService<Bytes> for Export<T> {
     }
 }
 
-/// Hands over messages as they came.
-#[derive(Clone, Copy, Debug)]
-struct Raw;
+/// Hands over messages as they came, and encodes the answers.
+struct Raw<A>(PhantomData<fn() -> A>);
 
-impl Codec for Raw {
-    type Encode = ExportTraceServiceResponse;
+impl<A: Message + 'static> Codec for Raw<A> {
+    type Encode = A;
     type Decode = Bytes;
     type Encoder = Self;
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self {
-        *self
+        Self(PhantomData)
     }
 
     fn decoder(&mut self) -> Self {
-        *self
+        Self(PhantomData)
     }
 }
 
-impl Encoder for Raw {
-    type Item = ExportTraceServiceResponse;
+impl<A: Message> Encoder for Raw<A> {
+    type Item = A;
     type Error = Status;
 
     fn encode(&mut self, answer: Self::Item, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
@@ -104,7 +109,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl<A> Decoder for Raw<A> {
     type Item = Bytes;
     type Error = Status;
 

@@ -59,6 +59,7 @@ fn otlp(recorder: &Recorder) -> Otlp<Recorder> {
     };
     keyring.replace(vec![key(KEY, Scope::Ingest), key(READER, Scope::Read)]);
     Otlp {
+        forward: crate::exporters::forward::Forward::default(),
         committer: recorder.clone(),
         keyring,
         clock: Clock::manual(Timestamp::from_secs(1_000)),
