@@ -12,6 +12,7 @@ mod client;
 mod gateway;
 mod payload;
 mod report;
+mod spans;
 
 use std::path::PathBuf;
 use std::sync::Arc;

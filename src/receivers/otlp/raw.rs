@@ -9,7 +9,7 @@ use axum::http::Response as HttpResponse;
 use bytes::{Buf, Bytes};
 use prost::Message;
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -62,6 +62,7 @@ impl<T: TakeExport> Service<axum::http::Request<Body>> for RawService<T> {
                 return Ok(Status::unimplemented("no such method").into_http());
             }
             let mut grpc = Grpc::new(Raw(PhantomData))
+                .accept_compressed(Deflate)
                 .accept_compressed(Gzip)
                 .accept_compressed(Zstd)
                 .max_decoding_message_size(bytes_max);

@@ -9,18 +9,23 @@ use super::*;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
 use crate::receivers::otlp::grpc::routes;
 
-const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// One length-prefixed message, as gRPC frames it.
-fn frame(compressed: bool, message: &[u8]) -> Vec<u8> {
+pub(super) fn frame(compressed: bool, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[u8::from(compressed)][..], &length, message].concat()
 }
 
 /// The message of the answer, or its status.
-async fn call(recorder: &Recorder, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Vec<u8>, Status> {
+pub(super) async fn call(
+    recorder: &Recorder,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Result<Vec<u8>, Status> {
     let mut request = Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
     for (name, value) in headers {
         request = request.header(*name, *value);

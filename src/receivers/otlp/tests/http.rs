@@ -14,14 +14,14 @@ use crate::ingest::intake::Work;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
 use crate::receivers::otlp::{http::routes, spans};
 
-const PROTOBUF: &str = "application/x-protobuf";
-const JSON: &str = "application/json";
+pub(super) const PROTOBUF: &str = "application/x-protobuf";
+pub(super) const JSON: &str = "application/json";
 
-struct Answer {
-    status: StatusCode,
-    content_type: String,
-    retry_after: Option<String>,
-    body: Bytes,
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub content_type: String,
+    pub retry_after: Option<String>,
+    pub body: Bytes,
 }
 
 impl Answer {
@@ -33,20 +33,30 @@ impl Answer {
         Self { status, content_type: content_type.unwrap_or_default(), retry_after, body }
     }
 
-    fn json(&self) -> Json {
+    pub fn json(&self) -> Json {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
-async fn send(recorder: &Recorder, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+pub(super) async fn send(recorder: &Recorder, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    send_within(recorder, otlp(recorder).limits, path, headers, body).await
+}
+
+pub(super) async fn send_within(
+    recorder: &Recorder,
+    limits: Limits,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Answer {
     let mut request = Request::post(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Answer::of(routes(otlp(recorder)).oneshot(request.body(body.into()).unwrap()).await.unwrap()).await
+    Answer::of(routes(otlp_within(recorder, limits)).oneshot(request.body(body.into()).unwrap()).await.unwrap()).await
 }
 
-async fn send_as(recorder: &Recorder, content_type: &str, body: impl Into<Body>) -> Answer {
+pub(super) async fn send_as(recorder: &Recorder, content_type: &str, body: impl Into<Body>) -> Answer {
     send(recorder, "/v1/traces", &[("x-api-key", KEY), ("content-type", content_type)], body).await
 }
 

@@ -1,8 +1,10 @@
 //! Stories about whole requests, and what they share.
 
 mod captures;
+mod encodings;
 mod grpc;
 mod http;
+mod spec;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -52,6 +54,10 @@ impl Submit for Recorder {
 }
 
 fn otlp(recorder: &Recorder) -> Otlp<Recorder> {
+    otlp_within(recorder, Limits { http_bytes_max: 2_000, grpc_bytes_max: 2_000 })
+}
+
+fn otlp_within(recorder: &Recorder, limits: Limits) -> Otlp<Recorder> {
     let keyring = Keyring::default();
     let key = |text: &str, scope| {
         let (id, hash) = (key_id(text.as_bytes()), hash_key(text.as_bytes()));
@@ -63,7 +69,7 @@ fn otlp(recorder: &Recorder) -> Otlp<Recorder> {
         committer: recorder.clone(),
         keyring,
         clock: Clock::manual(Timestamp::from_secs(1_000)),
-        limits: Limits { http_bytes_max: 2_000, grpc_bytes_max: 2_000 },
+        limits,
         metrics: ProcessMetrics::new(),
     }
 }
