@@ -67,11 +67,7 @@ impl Evaluator {
                 _ = ticks.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
-            self.clock.follow_wall(|from, to| {
-                let seconds = to.since(from).as_secs();
-                warn!(seconds, "the wall clock was set forward, or the machine slept; deadlines of agents are moved");
-                self.presence.jump(from, to);
-            });
+            self.clock.follow_wall(|from, to| self.presence.jump(from, to));
             let now = self.clock.now();
             self.presence.tick(now);
             // While the store refuses, each tick tries whether it still does.

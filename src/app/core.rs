@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
+use tracing::warn;
 
 use super::rules::ConfigRules;
 use super::{MEMORY, Options, Refresh, StartError, first_start, forward, routes};
@@ -52,6 +53,30 @@ pub struct Tasks {
     pub stop_forward: watch::Sender<bool>,
     /// Pass-through, one task a destination.
     pub forward: Vec<JoinHandle<()>>,
+}
+
+impl Tasks {
+    /// Tells everything to stop and waits for it, `servers` (what accepts) first.
+    pub async fn stop(self, servers: Vec<JoinHandle<()>>) {
+        let _ = self.stop.send(true);
+        // Then the background, which hands in one last time; then the lane runs dry.
+        for task in servers.into_iter().chain(self.background).chain([self.lane]) {
+            if let Err(error) = task.await {
+                warn!(%error, "a task did not end well");
+            }
+        }
+        let _ = self.stop_forward.send(true);
+        for task in self.forward {
+            if let Err(error) = task.await {
+                warn!(%error, "pass-through did not end well");
+            }
+        }
+    }
+
+    /// What ends everything at once, as a crash does.
+    pub fn abort_handles(&self) -> Vec<AbortHandle> {
+        self.background.iter().chain([&self.lane]).chain(&self.forward).map(JoinHandle::abort_handle).collect()
+    }
 }
 
 impl Core {

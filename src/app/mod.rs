@@ -155,22 +155,7 @@ impl App {
 
     /// Stops accepting, finishes what was accepted, and ends within 10 s.
     pub async fn stop(self) {
-        let Tasks { stop, background, lane, stop_forward, forward } = self.tasks;
-        let _ = stop.send(true);
-        let orderly = async {
-            // What accepts ends first; then the background, which hands in one last time; then the lane runs dry.
-            for task in self.servers.into_iter().chain(background).chain([lane]) {
-                if let Err(error) = task.await {
-                    warn!(%error, "a task did not end well");
-                }
-            }
-            let _ = stop_forward.send(true);
-            for task in forward {
-                if let Err(error) = task.await {
-                    warn!(%error, "pass-through did not end well");
-                }
-            }
-        };
+        let orderly = self.tasks.stop(self.servers);
         if tokio::time::timeout(STOP_TIMEOUT, orderly).await.is_err() {
             warn!("not everything had ended {} s after the stop signal", STOP_TIMEOUT.as_secs());
         }

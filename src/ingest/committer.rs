@@ -185,6 +185,8 @@ async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<Vec<Outc
     } else {
         transaction.load(wanted).await?
     };
+    // The first thing after a sleep of the machine may be a commit: what it stamps is to bear the time after it.
+    config.clock.follow_wall(|from, to| config.presence.jump(from, to));
     let now = config.clock.now();
     let presence = config.presence.at(now);
     let context = Context {

@@ -88,6 +88,8 @@ impl SharedPresence {
 
     /// The time is about to jump: nobody could say anything in between.
     pub fn jump(&self, from: Timestamp, to: Timestamp) {
+        let seconds = to.since(from).as_secs();
+        warn!(seconds, "the wall clock was set forward, or the machine slept; deadlines of agents are moved");
         Arc::make_mut(&mut self.known().presence).add_gap(from, to);
     }
 

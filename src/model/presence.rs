@@ -28,15 +28,17 @@ impl Presence {
         presence
     }
 
-    /// Remembers that nothing could be accepted from `from` to `to`. Gaps must come in order of their start.
+    /// Remembers that nothing could be accepted from `from` to `to`; with what it touches it becomes one gap.
     pub fn add_gap(&mut self, from: Timestamp, to: Timestamp) {
         if to <= from {
             return;
         }
-        match self.gaps.last_mut() {
-            Some(last) if from <= last.1 => last.1 = last.1.max(to),
-            _ => self.gaps.push((from, to)),
-        }
+        let first = self.gaps.partition_point(|gap| gap.1 < from);
+        let end = self.gaps.partition_point(|gap| gap.0 <= to);
+        let touched = &self.gaps[first..end];
+        let from = touched.first().map_or(from, |gap| gap.0.min(from));
+        let to = touched.last().map_or(to, |gap| gap.1.max(to));
+        self.gaps.splice(first..end, [(from, to)]);
         if self.gaps.len() > GAPS_MAX {
             self.gaps.remove(0);
         }
@@ -89,5 +91,17 @@ mod tests {
     fn overlapping_gaps_are_one() {
         let p = Presence::new(t(0), [(t(20), t(30)), (t(10), t(25)), (t(50), t(40))]);
         assert_eq!(p.gaps(), [(t(10), t(30))]);
+    }
+
+    #[test]
+    fn gaps_may_be_found_in_any_order() {
+        let mut p = Presence::new(t(0), [(t(40), t(50))]);
+        p.add_gap(t(10), t(20));
+        assert_eq!(p.gaps(), [(t(10), t(20)), (t(40), t(50))], "accepted time in between stays");
+        p.add_gap(t(15), t(50));
+        assert_eq!(p.gaps(), [(t(10), t(50))], "one that began before a later one that is known");
+        p.add_gap(t(60), t(70));
+        p.add_gap(t(50), t(55));
+        assert_eq!(p.gaps(), [(t(10), t(55)), (t(60), t(70))]);
     }
 }
