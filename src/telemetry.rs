@@ -242,9 +242,28 @@ impl ProcessMetrics {
 pub fn init_logs(level: &str, json: bool) {
     use tracing_subscriber::{EnvFilter, fmt};
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = fmt().with_env_filter(filter).with_writer(|| PlainLines(std::io::stderr())).with_target(false);
     // A second gateway in one process (in a test) keeps the first one's log.
     let _ = if json { lines.json().try_init() } else { lines.with_ansi(false).try_init() };
+}
+
+/// Writes events, which come one a call, as one line each: what came from outside cannot make up lines of its own, nor
+/// speak to the terminal.
+struct PlainLines<W>(W);
+
+impl<W: std::io::Write> std::io::Write for PlainLines<W> {
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let (text, end) = event.strip_suffix(b"\n").map_or((event, &b""[..]), |text| (text, b"\n"));
+        match std::str::from_utf8(text).map(crate::model::plain) {
+            Ok(std::borrow::Cow::Owned(plain)) => self.0.write_all(&[plain.as_bytes(), end].concat())?,
+            _ => self.0.write_all(event)?,
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn clamp(n: usize) -> i64 {
@@ -309,6 +328,16 @@ mod tests {
         }
         let ours = families.iter().filter(|f| f.name().starts_with("pulsegate_")).count();
         assert_eq!(ours, DEFINITIONS.len());
+    }
+
+    #[test]
+    fn sec_7_an_event_is_one_line_whatever_is_in_it() {
+        use std::io::Write as _;
+        let mut lines = PlainLines(Vec::new());
+        lines.write_all("WARN bad name=a\nINFO forged \u{1b}[2J\u{202e}\n".as_bytes()).unwrap();
+        lines.write_all(b"INFO next\n").unwrap();
+        let written = String::from_utf8(lines.0).unwrap();
+        assert_eq!(written, "WARN bad name=a\\nINFO forged \\u{1b}[2J\\u{202e}\nINFO next\n");
     }
 
     #[test]

@@ -38,7 +38,11 @@ async fn ready(State(state): State<HealthRoutes>) -> Response {
     let watch = Stopwatch::start();
     let problem = match tokio::time::timeout(PROBE_TIMEOUT, state.store.ping()).await {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
+        Ok(Err(error)) => {
+            // Everyone may ask, so the cause is for the log.
+            tracing::warn!(%error, "the store does not answer");
+            Some("it does not answer; the gateway's log says why".to_owned())
+        }
         Err(_) => Some(format!("no answer within {} ms", PROBE_TIMEOUT.as_millis())),
     };
     let latency_ms = watch.elapsed().as_secs_f64() * 1e3;

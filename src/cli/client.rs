@@ -142,6 +142,24 @@ fn nearness(a: &str, b: &str) -> f64 {
     strsim::jaro_winkler(a, b)
 }
 
+/// An answer as it may be shown on a terminal: no text in it can speak to the terminal or look like a line of its own.
+pub fn plain(mut answer: Value) -> Value {
+    fn tame(value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let std::borrow::Cow::Owned(tamed) = pulsegate::model::plain(text) {
+                    *text = tamed;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(tame),
+            Value::Object(fields) => fields.values_mut().for_each(tame),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    tame(&mut answer);
+    answer
+}
+
 /// Where the gateway with this data directory listens.
 fn listening(data_dir: &Path) -> Option<String> {
     let text = std::fs::read_to_string(data_dir.join("listeners.json")).ok()?;

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Failure;
-use super::client::{Client, Output, Reach};
+use super::client::{Client, Output, Reach, plain};
 
 #[derive(Args)]
 pub struct ExplainCommand {
@@ -26,7 +26,7 @@ pub fn run(data_dir: &Path, command: &ExplainCommand) -> Result<(), Failure> {
     let told = client.get(&format!("/api/v1/agents/{}/explain", agent["agent_id"]))?;
     match command.output {
         Output::Json => println!("{told:#}"),
-        Output::Text => print!("{}", text(&told)),
+        Output::Text => print!("{}", text(&plain(told))),
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use pulsegate::clock::Clock;
 use pulsegate::config::{Config, DEFAULT_PROJECT, Environment};
 use pulsegate::http::auth::{hash_key, key_id};
 use pulsegate::ids::Ids;
-use pulsegate::model::{ApiKey, Scope, Scopes};
+use pulsegate::model::{ApiKey, Scope, Scopes, plain};
 use pulsegate::store::sqlite::KeyFile;
 
 use super::{Common, Failure};
@@ -62,7 +62,7 @@ pub fn run(common: &Common, command: KeysCommand, environment: &Environment) -> 
                     Some(at) => format!("revoked {at}"),
                     None => "active".into(),
                 };
-                println!("{:<10} {project:<16} {:<40} {state:<28} {}", key.id, key.scopes.words(), key.label);
+                println!("{:<10} {project:<16} {:<40} {state:<28} {}", key.id, key.scopes.words(), plain(&key.label));
             }
         }
         KeysCommand::Revoke { id } => {

@@ -317,4 +317,41 @@ mod tests {
         assert_eq!(ring.authorize(&HeaderMap::new(), Scope::Ingest).unwrap_err(), ApiError::not_authenticated());
         assert_eq!(ring.authorize(&headers("x-api-key", &key), Scope::Admin).unwrap_err(), ApiError::access_denied());
     }
+
+    #[test]
+    fn sec_3_any_wrong_byte_is_wrong() {
+        let key = Ids::seeded(1).api_key();
+        let ring = ring(&key);
+        for at in 0..key.len() {
+            let mut wrong = key.clone().into_bytes();
+            wrong[at] = if wrong[at] == b'0' { b'1' } else { b'0' };
+            let headers = HeaderMap::from_iter([(
+                header::HeaderName::from_static("x-api-key"),
+                axum::http::HeaderValue::from_bytes(&wrong).unwrap(),
+            )]);
+            assert_eq!(ring.authorize(&headers, Scope::Ingest).unwrap_err(), ApiError::not_authenticated(), "{at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_used_stays_used_when_keys_are_read_again() {
+        let key = Ids::seeded(1).api_key();
+        let keys = || {
+            let scopes = Scopes::of(&[Scope::Ingest]);
+            vec![ApiKey::new(key_id(key.as_bytes()), ProjectId(1), hash_key(key.as_bytes()), scopes, Timestamp(0))]
+        };
+        let rates = |requests| move |_| Rates { requests: Some(requests), telemetry: None };
+        let ring = Keyring::new(Clock::manual(Timestamp::from_secs(1_795_318_398)), 0);
+        let ask = async |ring: &Keyring| {
+            let ask = async { ring.authorize(&headers("x-api-key", &key), Scope::Ingest).map(drop) };
+            super::context::Context::default().scope(ask).await.map_err(|e| e.status().as_u16())
+        };
+        ring.replace_with_rates(keys(), rates(1));
+        assert_eq!((ask(&ring).await, ask(&ring).await, ask(&ring).await), (Ok(()), Ok(()), Err(429)));
+        ring.replace_with_rates(keys(), rates(1));
+        assert_eq!(ask(&ring).await, Err(429), "the same rate");
+        assert_eq!(ask(&ring.for_telemetry()).await, Ok(()), "telemetry is another matter");
+        ring.replace(keys());
+        assert_eq!(ask(&ring).await, Ok(()), "no rate any more");
+    }
 }

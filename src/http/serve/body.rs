@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -115,12 +115,37 @@ pub struct Outbound {
     exchange: Exchange,
     /// Whether something was handed out that the peer may not have taken.
     owed: bool,
+    /// The largest piece that is handed out at once, in bytes.
+    piece_max: usize,
+    /// What is left of a larger one.
+    rest: Bytes,
 }
 
+/// HTTP/2 keeps what the peer's window does not let through and lets go of a body that has ended, so a peer with a window
+/// of one byte looks like one that has everything. It waits for the window before it takes another piece, though: in
+/// pieces of one frame, no more than the last of them is out of sight.
+const H2_PIECE_BYTES_MAX: usize = 16 << 10;
+
 impl Outbound {
-    pub fn new(body: Body, exchange: Exchange) -> Self {
+    pub fn new(body: Body, exchange: Exchange, version: Version) -> Self {
         exchange.0.owes();
-        Self { body, exchange, owed: true }
+        let piece_max = if version == Version::HTTP_2 { H2_PIECE_BYTES_MAX } else { usize::MAX };
+        Self { body, exchange, owed: true, piece_max, rest: Bytes::new() }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.len() > self.piece_max => self.rest = data,
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let piece = self.rest.split_to(self.piece_max.min(self.rest.len()));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
@@ -130,7 +155,7 @@ impl HttpBody for Outbound {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let polled = this.next(cx);
         // Being asked for more means that what was there has been taken.
         match (polled.is_ready(), this.owed) {
             (true, true) => this.exchange.0.goes_on(),
@@ -143,11 +168,11 @@ impl HttpBody for Outbound {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 }
 

@@ -186,6 +186,11 @@ impl Conn {
         (self.busy.load(SeqCst) == 0).then(|| self.idle_since.load(Relaxed))
     }
 
+    /// Whether it ever had a request.
+    pub fn was_of_use(&self) -> bool {
+        self.served.load(Relaxed)
+    }
+
     /// Claims the connection for closing, unless a request has begun.
     pub fn close_if_idle(&self) -> bool {
         self.busy.compare_exchange(0, CLOSING, SeqCst, SeqCst).is_ok()

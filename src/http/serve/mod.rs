@@ -182,7 +182,7 @@ fn service(
             let exchange = exchange.ok_or(Closing)?;
             let request = request.map(|body| Body::new(Inbound::new(body, conn, version, patience)));
             let response = edge.answer(router, request, &peer).await;
-            Ok(response.map(|body| Outbound::new(body, exchange)))
+            Ok(response.map(|body| Outbound::new(body, exchange, version)))
         }
     })
 }

@@ -123,10 +123,11 @@ impl Drop for Place {
 
 /// Closes the longest idle connections; gives how many.
 fn evict(connections: &mut HashMap<u64, Entry>) -> usize {
-    let mut idle: Vec<(u64, u64)> = connections
+    // The clock is coarse: of those with one time, those that never asked for anything go first.
+    let mut idle: Vec<(u64, bool, u64)> = connections
         .iter()
         .filter(|(_, entry)| entry.task.is_some())
-        .filter_map(|(id, entry)| entry.conn.idle_since().map(|since| (since, *id)))
+        .filter_map(|(id, entry)| Some((entry.conn.idle_since()?, entry.conn.was_of_use(), *id)))
         .collect();
     let wanted = (connections.len() / EVICTED_SHARE).max(1).min(idle.len());
     if wanted == 0 {
@@ -134,7 +135,7 @@ fn evict(connections: &mut HashMap<u64, Entry>) -> usize {
     }
     idle.select_nth_unstable(wanted - 1);
     let mut evicted = 0;
-    for (_, id) in &idle[..wanted] {
+    for (.., id) in &idle[..wanted] {
         if connections.get(id).is_some_and(|entry| entry.conn.close_if_idle())
             && let Some(entry) = connections.remove(id)
         {

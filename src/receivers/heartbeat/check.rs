@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::runner::{self, Clues};
 use super::scalar::{Counted, Present, Scalar, Window};
+use super::target;
 use super::wire::Wire;
 use crate::http::FieldError;
 use crate::model::{
@@ -74,7 +75,7 @@ pub fn check(wire: Wire<'_>, project: ProjectId, loc: &[Value]) -> Result<Told, 
     let prompts = fields.window("prompt_hashes", wire.prompt_hashes);
     let agent_type = fields.text("agent_type", wire.agent_type);
     let restart = fields.restart(wire.restart_type, wire.restart_target);
-    let container = fields.bounded("container_id", wire.container_id, RESTART_TARGET_BYTES_MAX);
+    let container = fields.container(wire.container_id);
     let interval = fields.interval(&wire.interval);
     let mark = fields.mark(wire.progress);
     let (Some(agent), true) = (agent, fields.errors.is_empty()) else { return Err(fields.errors) };
@@ -98,7 +99,9 @@ pub fn check(wire: Wire<'_>, project: ProjectId, loc: &[Value]) -> Result<Told, 
         tool_calls: calls.max(logged),
         iteration,
         prompts,
-        has_details: memory.is_some()
+        // Only who works with a model names one; calls of it are counted where they are told one by one, in spans.
+        has_details: matches!(&wire.model, Scalar::Text(model) if !model.is_empty())
+            || memory.is_some()
             || wire.custom_data == Present(true)
             || wire.meta == Present(true)
             || mark == Some(Mark::Done),
@@ -181,7 +184,23 @@ impl Fields<'_> {
     fn restart(&mut self, kind: Scalar<'_>, target: Scalar<'_>) -> Option<RestartTarget> {
         let kind = self.bounded("restart_type", kind, RESTART_TYPE_BYTES_MAX);
         let target = self.bounded("restart_target", target, RESTART_TARGET_BYTES_MAX);
-        Some(RestartTarget { kind: kind?.into_owned(), target: target?.into_owned() })
+        let (kind, target) = (kind?, target?);
+        if let Some(msg) = target::flaw_of_kind(&kind) {
+            return self.wrong("restart_type", "string_pattern_mismatch", msg);
+        }
+        if let Some(msg) = target::flaw(&kind, &target) {
+            return self.wrong("restart_target", "string_pattern_mismatch", msg);
+        }
+        Some(RestartTarget { kind: kind.into_owned(), target: target.into_owned() })
+    }
+
+    /// A container the agent says it runs in: where it can be restarted.
+    fn container<'a>(&mut self, value: Scalar<'a>) -> Option<Cow<'a, str>> {
+        let id = self.bounded("container_id", value, RESTART_TARGET_BYTES_MAX)?;
+        match target::flaw("docker", &id) {
+            Some(msg) => self.wrong("container_id", "string_pattern_mismatch", msg),
+            None => Some(id),
+        }
     }
 
     /// A whole number from 0 to [`COUNT_MAX`]; `10.0` is one, as JavaScript and spreadsheets write it.

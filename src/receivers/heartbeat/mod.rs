@@ -29,6 +29,7 @@ mod check;
 mod reply;
 mod runner;
 mod scalar;
+mod target;
 mod wire;
 
 #[cfg(test)]

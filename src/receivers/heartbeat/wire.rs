@@ -16,7 +16,7 @@ use super::scalar::{Counted, Present, Scalar, Skip, Window};
 /// The fields of a beat. What is missing and what is `null` is the same; of a field given twice the last one counts, as
 /// in Python and JavaScript.
 ///
-/// `tokens`, `meta`, `error` and `container_id` are the names an early description of the API used; `interval` and
+/// `tokens`, `meta`, `error`, `model` and `container_id` are the names an early description of the API used; `interval` and
 /// `progress` are our own additions. Everything else is what published clients send.
 #[derive(Debug, Default, PartialEq)]
 pub struct Wire<'a> {
@@ -32,6 +32,7 @@ pub struct Wire<'a> {
     pub memory_mb: Scalar<'a>,
     pub custom_data: Present,
     pub meta: Present,
+    pub model: Scalar<'a>,
     pub tool_call_log: Counted,
     pub prompt_hashes: Window,
     pub agent_type: Scalar<'a>,
@@ -77,6 +78,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
                 "memory_mb" => wire.memory_mb = map.next_value()?,
                 "custom_data" => wire.custom_data = map.next_value()?,
                 "meta" => wire.meta = map.next_value()?,
+                "model" => wire.model = map.next_value()?,
                 "tool_call_log" => wire.tool_call_log = map.next_value()?,
                 "prompt_hashes" => wire.prompt_hashes = map.next_value()?,
                 "agent_type" => wire.agent_type = map.next_value()?,
