@@ -1,7 +1,7 @@
 //! TLS of a listener: certificates from files, read again while connections stay, and client certificates that stand for
 //! keys. TLS 1.2 and 1.3, by rustls with ring; HTTP/2 is offered before HTTP/1.1.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -67,7 +67,7 @@ impl Tls {
     }
 
     /// The certificate file, for messages.
-    pub fn cert_file(&self) -> &std::path::Path {
+    pub fn cert_file(&self) -> &Path {
         &self.files.cert
     }
 
@@ -136,7 +136,7 @@ impl Bytes {
     }
 }
 
-fn certificates(pem: &[u8], path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if certificates.is_empty() => Err(wrong(path, "it holds no certificate in PEM")),
@@ -145,6 +145,6 @@ fn certificates(pem: &[u8], path: &PathBuf) -> Result<Vec<CertificateDer<'static
     }
 }
 
-fn wrong(path: &std::path::Path, problem: impl ToString) -> TlsError {
+fn wrong(path: &Path, problem: impl ToString) -> TlsError {
     TlsError { path: path.to_owned(), problem: problem.to_string() }
 }
