@@ -1,6 +1,7 @@
 //! What the gateway tells of itself: its process metrics. Ordinary counters, from 0 at every start.
 
 mod forward;
+mod probe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 pub use forward::{ForwardMetrics, Loss};
+pub use probe::ProbeMetrics;
 
 /// A process metric as it is registered and documented.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,9 @@ definitions! {
     FORWARD_UP = "gauge" "pulsegate_forward_up" ["destination"] "Whether the last attempt reached its destination; 1 before the first.";
     FORWARD_CONCURRENCY = "gauge" "pulsegate_forward_concurrency_limit" ["destination"] "How many requests may be on their way to a destination at once.";
     FORWARD_DURATION = "histogram" "pulsegate_forward_request_duration_seconds" ["destination"] "How long destinations took to answer.";
+    PROBES = "counter" "pulsegate_dependency_probes_total" ["dependency", "outcome"] "Probes of dependencies, by whether they succeeded.";
+    PROBE_DURATION = "histogram" "pulsegate_dependency_probe_duration_seconds" ["dependency"] "How long probes of dependencies took, those that failed included.";
+    DEPENDENCY_UP = "gauge" "pulsegate_dependency_up" ["dependency"] "Whether a dependency is healthy; absent until that is known.";
     DEDUP_HITS = "counter" "pulsegate_dedup_hits_total" [] "Things received that had been taken in before and so changed nothing.";
 }
 
@@ -143,6 +148,7 @@ struct Inner {
     otlp_spans: IntCounter,
     dedup_hits: IntCounter,
     forward: forward::Families,
+    probes: probe::Families,
 }
 
 impl Default for ProcessMetrics {
@@ -173,6 +179,7 @@ impl ProcessMetrics {
             otlp_spans: register(&r, IntCounter::with_opts(opts(OTLP_SPANS))),
             dedup_hits: register(&r, IntCounter::with_opts(opts(DEDUP_HITS))),
             forward: forward::Families::new(&r),
+            probes: probe::Families::new(&r),
             registry: r,
         };
         // A series that begins with its first failure hides that failure from `increase()`.
@@ -229,6 +236,11 @@ impl ProcessMetrics {
     /// The metrics of the destination of this name, all at 0.
     pub fn forward(&self, destination: &str) -> ForwardMetrics {
         self.0.forward.of(destination)
+    }
+
+    /// The metrics of the dependency of this name.
+    pub fn probe(&self, dependency: &str) -> ProbeMetrics {
+        self.0.probes.of(dependency)
     }
 
     /// Something was received that had been taken in before.
@@ -302,6 +314,7 @@ mod tests {
         again.otlp_spans(5);
         again.dedup_hit();
         let onward = again.forward("vendor");
+        again.probe("llm").probed(Duration::from_millis(2), true, Some(true));
         onward.received();
         onward.sent(3, Duration::from_millis(2));
         onward.rejected_items(2);

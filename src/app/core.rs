@@ -10,12 +10,13 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tracing::warn;
 
 use super::rules::ConfigRules;
-use super::{MEMORY, Options, Refresh, StartError, first_start, forward, routes};
+use super::{MEMORY, Options, Refresh, StartError, first_start, forward, probes, routes};
 use crate::config::Config;
 use crate::evaluator::{self, Evaluator};
 use crate::exporters::forward::Forward;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, CommitterConfig, SharedPresence};
+use crate::receivers::probes::Probing;
 use crate::store::Store;
 use crate::telemetry::ProcessMetrics;
 
@@ -120,6 +121,15 @@ impl Core {
             queue_bytes_max: config.ingest.queue_bytes_max,
             batch_requests_max: config.ingest.batch_requests_max,
         });
+        let (stop, stopped) = watch::channel(false);
+        let probing = Probing {
+            committer: committer.clone(),
+            store: store.clone(),
+            clock: options.clock.clone(),
+            ids: options.ids.clone(),
+            metrics: metrics.clone(),
+        };
+        let (board, probing) = probing.start(probes::targets(&config, &rules), &stopped)?;
         let parts = routes::Parts {
             store: store.clone(),
             committer: committer.clone(),
@@ -131,13 +141,13 @@ impl Core {
             metrics: metrics.clone(),
             config: config.clone(),
             forward,
+            board,
         };
         let routers = Routers {
             http: routes::http(&parts, bound),
             otlp_http: routes::otlp_http(&parts),
             otlp_grpc: routes::otlp_grpc(&parts),
         };
-        let (stop, stopped) = watch::channel(false);
         let evaluator = Evaluator {
             store: store.clone(),
             committer,
@@ -147,7 +157,9 @@ impl Core {
             rules: rules.clone(),
             memory: MEMORY,
         };
-        let background = vec![tokio::spawn(evaluator.run(stopped.clone())), tokio::spawn(refresh.clone().run(stopped))];
+        let mut background =
+            vec![tokio::spawn(evaluator.run(stopped.clone())), tokio::spawn(refresh.clone().run(stopped))];
+        background.extend(probing);
         Ok(Self {
             routers,
             first_key,

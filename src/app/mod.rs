@@ -5,6 +5,7 @@ mod edge;
 mod first_start;
 mod forward;
 mod listeners;
+mod probes;
 mod refresh;
 mod routes;
 mod rules;
@@ -24,6 +25,7 @@ use crate::exporters::forward::ForwardError;
 use crate::http::serve;
 use crate::http::tls::TlsError;
 use crate::ids::Ids;
+use crate::receivers::probes::ProbeError;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 
@@ -72,6 +74,9 @@ pub enum StartError {
         /// Which file, and what is wrong with it.
         problem: TlsError,
     },
+    /// A dependency cannot be probed.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// A pass-through destination cannot be used.
     #[error(transparent)]
     Forward(#[from] ForwardError),

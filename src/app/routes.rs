@@ -20,7 +20,7 @@ use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, SharedPresence};
 use crate::model::Timestamp;
-use crate::receivers::{heartbeat, langfuse, otlp};
+use crate::receivers::{heartbeat, langfuse, otlp, probes};
 use crate::store::Store;
 use crate::telemetry::{IngestOutcome, ProcessMetrics};
 
@@ -36,6 +36,7 @@ pub struct Parts {
     pub metrics: ProcessMetrics,
     pub config: Arc<Config>,
     pub forward: Forward,
+    pub board: probes::Board,
 }
 
 /// Port 4317.
@@ -88,6 +89,7 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         .merge(control::routes(commands))
         .merge(api::routes(api))
         .merge(prometheus::routes(exporter))
+        .merge(probes::routes(probes::Dependencies { board: parts.board.clone(), keyring: parts.keyring.clone() }))
         .merge(forward::proxy::routes(parts.forward.clone(), parts.keyring.clone()))
         .merge(parts.health());
     with_fallbacks(router)

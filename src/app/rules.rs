@@ -35,6 +35,11 @@ impl ConfigRules {
         })
     }
 
+    /// The name of a project.
+    pub fn project_name(&self, project: ProjectId) -> Option<Arc<str>> {
+        self.names.load().get(&project).cloned()
+    }
+
     fn with_name<T>(&self, project: ProjectId, use_it: impl FnOnce(&str) -> T) -> T {
         use_it(self.names.load().get(&project).map_or(DEFAULT_PROJECT, |name| name))
     }

@@ -93,7 +93,7 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Bind { .. } => BAD_ADDRESS,
             StartError::Tls { .. } => BAD_CONFIG,
-            StartError::Forward(_) => BAD_CONFIG,
+            StartError::Probe(_) | StartError::Forward(_) => BAD_CONFIG,
             StartError::DataDir { .. } | StartError::Store(_) => BAD_STORE,
         };
         Self { code, error: error.into() }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Checker;
 use super::raw::exporters as raw;
 use super::tree::{KeyPath, Value};
+use super::values::Secret;
 
 /// Where telemetry goes on to.
 #[derive(Clone, Debug)]
@@ -191,16 +192,6 @@ impl Forward {
     fn resolve(raw: raw::Forward, at: &KeyPath, check: &mut Checker<'_>) -> Option<Self> {
         let protocol = raw.protocol.unwrap_or_default();
         let endpoint = url(raw.endpoint.as_deref(), &at.key("endpoint"), at, check);
-        let mut headers = BTreeMap::new();
-        if raw.headers.len() > HEADERS_MAX {
-            check.fault(at.key("headers"), format!("at most {HEADERS_MAX} headers are allowed"));
-        }
-        for (name, value) in raw.headers {
-            if let Some(problem) = unsendable(&name, value.0.expose_secret()) {
-                check.fault(at.key("headers").name(&name), problem);
-            }
-            headers.insert(name, value.0);
-        }
         let langfuse = keys(protocol, raw.public_key, raw.secret_key.map(|s| s.0), at, check);
         let signals = signals(protocol, raw.signals, &at.key("signals"), check);
         let insecure = raw.tls.insecure_skip_verify.unwrap_or(false);
@@ -213,7 +204,7 @@ impl Forward {
         Some(Self {
             protocol,
             langfuse,
-            headers,
+            headers: headers(raw.headers, &at.key("headers"), check),
             compression: raw.compression.unwrap_or_default(),
             signals,
             projects: raw.projects,
@@ -288,12 +279,29 @@ pub(super) fn url(text: Option<&str>, at: &KeyPath, of: &KeyPath, check: &mut Ch
     None
 }
 
+/// Headers that are sent with every request.
+pub(super) fn headers(
+    raw: BTreeMap<String, Secret>,
+    at: &KeyPath,
+    check: &mut Checker<'_>,
+) -> BTreeMap<String, SecretString> {
+    if raw.len() > HEADERS_MAX {
+        check.fault(at.clone(), format!("at most {HEADERS_MAX} headers are allowed"));
+    }
+    for (name, value) in &raw {
+        if let Some(problem) = unsendable(name, value.0.expose_secret()) {
+            check.fault(at.name(name), problem);
+        }
+    }
+    raw.into_iter().map(|(name, value)| (name, value.0)).collect()
+}
+
 fn unsendable(name: &str, value: &str) -> Option<String> {
     use axum::http::{HeaderName, HeaderValue};
     if HeaderName::try_from(name).is_err() {
         return Some(format!("`{name}` cannot be the name of a header"));
     }
-    let reserved = ["content-type", "content-encoding", "content-length", "transfer-encoding", "host", "connection"];
+    let reserved = ["content-encoding", "content-length", "transfer-encoding", "host", "connection"];
     if reserved.contains(&name.to_ascii_lowercase().as_str()) || name.to_ascii_lowercase().ends_with("-bin") {
         return Some("this header is set by the gateway itself; leave it out".into());
     }

@@ -3,6 +3,7 @@
 //! These doc comments become the descriptions of `config/pulsegate.schema.json`. Only keys that have an effect exist.
 
 pub(super) mod exporters;
+pub(super) mod probes;
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,8 @@ pub(super) struct Receivers {
     pub otlp: Otlp,
     /// Webhooks of Langfuse.
     pub langfuse: Langfuse,
+    /// What agents depend on, probed by the gateway, by names of your choice.
+    pub probes: BTreeMap<String, probes::Target>,
 }
 
 /// The API, webhooks, /metrics and /health.

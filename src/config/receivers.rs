@@ -1,11 +1,13 @@
 //! Receivers, resolved.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::Checker;
+use super::probes::{self, ProbeTarget};
 use super::raw;
 use super::server::ListenerTls;
 use super::tree::KeyPath;
@@ -28,6 +30,8 @@ pub struct Receivers {
     pub otlp_http_tls: Option<ListenerTls>,
     /// Webhooks of Langfuse.
     pub langfuse: Langfuse,
+    /// What agents depend on, by name.
+    pub probes: BTreeMap<String, ProbeTarget>,
 }
 
 /// Webhooks of Langfuse.
@@ -56,6 +60,7 @@ impl Receivers {
             otlp_grpc_tls: ListenerTls::resolve(raw.otlp.grpc.tls, &at.key("otlp").key("grpc").key("tls"), check),
             otlp_http_tls: ListenerTls::resolve(raw.otlp.http.tls, &at.key("otlp").key("http").key("tls"), check),
             langfuse: Langfuse::resolve(raw.langfuse, &at.key("langfuse"), check),
+            probes: probes::resolve(raw.probes, &at.key("probes"), check),
         };
         let all = [
             ("http.endpoint", resolved.http),

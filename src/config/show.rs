@@ -1,10 +1,12 @@
 //! The effective configuration, written out so that it can be read and loaded again.
 
+mod outbound;
+
 use std::time::Duration;
 
 use super::tree::{Entry, Node, Origin, Value};
 use super::values::Bytes;
-use super::{ClientCertificate, Config, Forward, ListenerTls, ProjectSettings, Server, yaml};
+use super::{ClientCertificate, Config, ListenerTls, ProjectSettings, Server, yaml};
 use crate::model::{PolicyPatch, exact};
 
 /// What stands for a secret.
@@ -38,12 +40,16 @@ impl Config {
                             ("signature_tolerance", span(langfuse.signature_tolerance)),
                         ]),
                     ),
+                    ("probes", map(self.receivers.probes.iter().map(|(name, target)| (name, outbound::probe(target))))),
                 ]),
             ),
             ("server", server(&self.server)),
             ("health", patch(&PolicyPatch::of(&self.health))),
             ("projects", map(self.projects.iter().map(|(name, p)| (name.as_str(), project(p))))),
-            ("exporters", map([("forward", map(self.exporters.forward.iter().map(|(name, f)| (name, forward(f)))))])),
+            (
+                "exporters",
+                map([("forward", map(self.exporters.forward.iter().map(|(name, f)| (name, outbound::forward(f)))))]),
+            ),
             (
                 "control",
                 map([
@@ -113,50 +119,6 @@ fn server(server: &Server) -> Node {
         ("idle_timeout", span(server.idle_timeout)),
         ("send_timeout", span(server.send_timeout)),
         ("wrong_keys_per_minute", number(server.wrong_keys_per_minute as usize)),
-    ])
-}
-
-fn forward(forward: &Forward) -> Node {
-    let (queue, retry) = (&forward.queue, &forward.retry);
-    let names = |names: &Vec<String>| list(names.iter().map(text));
-    map([
-        ("endpoint", text(&forward.endpoint)),
-        ("protocol", word(forward.protocol)),
-        ("public_key", forward.langfuse.as_ref().map_or_else(null, |(public, _)| text(public))),
-        ("secret_key", forward.langfuse.as_ref().map_or_else(null, |_| text(HIDDEN))),
-        ("headers", map(forward.headers.keys().map(|name| (name, text(HIDDEN))))),
-        ("compression", word(forward.compression)),
-        ("signals", list(forward.signals.iter().map(|signal| word(*signal)))),
-        ("projects", forward.projects.as_ref().map_or_else(null, names)),
-        ("timeout", span(forward.timeout)),
-        (
-            "tls",
-            map([
-                ("ca_file", forward.ca_file.as_ref().map_or_else(null, |f| text(f.display()))),
-                ("insecure_skip_verify", bool(forward.insecure_skip_verify)),
-            ]),
-        ),
-        (
-            "sending_queue",
-            map([
-                ("num_consumers", number(queue.num_consumers)),
-                ("queue_size", number(queue.queue_size)),
-                ("queue_bytes", text(Bytes(queue.queue_bytes))),
-                ("on_full", word(queue.on_full)),
-                ("storage", word(queue.storage)),
-            ]),
-        ),
-        (
-            "retry_on_failure",
-            map([
-                ("enabled", bool(retry.enabled)),
-                ("initial_interval", span(retry.initial_interval)),
-                ("multiplier", word(retry.multiplier)),
-                ("max_interval", span(retry.max_interval)),
-                ("randomization_factor", word(retry.randomization_factor)),
-                ("max_elapsed_time", span(retry.max_elapsed_time)),
-            ]),
-        ),
     ])
 }
 

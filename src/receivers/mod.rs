@@ -6,10 +6,13 @@
 //! [`langfuse`]: webhooks of Langfuse, and trace or observation JSON that others relay in its name.
 //!
 //! [`otlp`]: spans, logs and metrics of OpenTelemetry, over gRPC and HTTP.
+//!
+//! [`probes`]: what agents depend on, asked by the gateway itself.
 
 pub mod heartbeat;
 pub mod langfuse;
 pub mod otlp;
+pub mod probes;
 
 mod json;
 mod submit;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::*;
-use crate::config::{Protocol, Signal, Storage, cli, schema};
+use crate::config::{Method, ProbeEndpoint, Protocol, Signal, Storage, cli, schema};
 use crate::model::PolicyPatch;
 
 fn folder() -> PathBuf {
@@ -44,7 +44,14 @@ fn keys_of(schema: &Value) -> BTreeSet<String> {
 fn keys_in(yaml: &str) -> BTreeSet<String> {
     fn walk(value: &Value, path: &str, keys: &mut BTreeSet<String>) {
         for (key, next) in value.as_object().into_iter().flatten() {
-            let named = [".projects", ".exporters.forward", ".exporters.forward.*.headers"].contains(&path);
+            let named = [
+                ".projects",
+                ".exporters.forward",
+                ".exporters.forward.*.headers",
+                ".receivers.probes",
+                ".receivers.probes.*.headers",
+            ]
+            .contains(&path);
             let path = if named { format!("{path}.*") } else { format!("{path}.{key}") };
             keys.insert(path.clone());
             walk(next, &path, keys);
@@ -69,10 +76,14 @@ fn the_reference_file_is_the_defaults() {
 fn the_reference_file_has_every_key() {
     // What has no default is there as a comment.
     let reference = text("pulsegate.yaml");
-    let (head, rest) = reference.split_once("  forward: {}\n").unwrap();
-    let (example, tail) = rest.split_once("\n\n").unwrap();
-    let example: String = example.lines().map(|line| line.replacen("  #", "  ", 1) + "\n").collect();
-    let whole = format!("{head}  forward:\n{example}\n{tail}");
+    let mut whole = reference;
+    for section in ["  probes", "  forward"] {
+        let (head, rest) = whole.split_once(&format!("{section}: {{}}\n")).unwrap();
+        let lines = rest.lines().take_while(|line| line.starts_with("  #")).count();
+        let example: String = rest.lines().take(lines).map(|line| line.replacen("  #", "  ", 1) + "\n").collect();
+        let tail: String = rest.lines().skip(lines).map(|line| line.to_owned() + "\n").collect();
+        whole = format!("{head}{section}:\n{example}{tail}");
+    }
     load(&whole).unwrap();
     let written = keys_in(&whole);
     // A project's and a pattern's `health` has the keys of the gateway's, which are written out once.
@@ -100,6 +111,11 @@ fn what_is_shown_has_every_key_and_can_be_loaded_again() {
                 receivers: {http: &tls {tls: {cert_file: c, key_file: k, client_ca_file: a, client_certificates: [{name: n, scopes: [read]}]}},\
                 otlp: {http: *tls, grpc: *tls}}\nserver: {body_timeout: 1m}\n\
                 exporters: {forward: {up: {endpoint: 'https://up.example/base', headers: {api-key: k}, projects: [a]}}}\n";
+    let probe = "probes: {llm: {endpoint: 'https://llm.example/x', headers: {a: b}, expect: {json: [{path: $.a, equals: [1, x]}]}}, ";
+    let yaml = &yaml.replace(
+        "receivers: {http:",
+        &format!("receivers: {{{probe}db: {{endpoint: 'tcp://db:1'}}, g: {{endpoint: 'grpcs://g:1'}}}}, http:"),
+    );
     let config = load(yaml).unwrap();
     let again = load(&config.show()).unwrap();
     assert_eq!(again.show(), config.show());
@@ -141,6 +157,7 @@ fn every_example_loads_and_does_what_it_says() {
             ("LANGFUSE_PUBLIC_KEY", "pk-lf-1"),
             ("LANGFUSE_SECRET_KEY", "sk-lf-1"),
             ("VENDOR_API_KEY", "secret"),
+            ("LLM_API_KEY", "sk-llm"),
         ];
         Environment::of(&variables).with_file("/run/secrets/langfuse_signing_secret", "lf-whsec_mounted\n")
     };
@@ -162,6 +179,14 @@ fn every_example_loads_and_does_what_it_says() {
                 assert_eq!(policy("report-nightly").interval.as_secs(), 6 * 3600);
                 assert_eq!(policy("other").interval.as_secs(), 60);
             }
+            "dependencies.yaml" => {
+                let probes = &config.receivers.probes;
+                assert!(probes["llm"].completion && probes["llm"].method == Method::Post);
+                assert_eq!(probes["tools"].endpoint, ProbeEndpoint::Grpc("http://tools.internal:50051".into()));
+                assert_eq!(probes["postgres"].endpoint, ProbeEndpoint::Tcp("db.internal:5432".into()));
+                assert!(probes["vector-db"].agents.iter().any(|p| p.matches("research-1")));
+                assert!(!config.show().contains("sk-llm"));
+            }
             "pass-through.yaml" => {
                 let forward = &config.exporters.forward;
                 assert_eq!(forward["langfuse"].queue.storage, Storage::Disk);
@@ -175,7 +200,7 @@ fn every_example_loads_and_does_what_it_says() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn what_does_not_fit_together_is_refused() {
         ("{endpoint: 'http://h', signals: []}", "at least one is needed"),
         ("{endpoint: 'http://h', projects: []}", "nothing would be sent"),
         ("{endpoint: 'http://h', protocol: grpc, tls: {insecure_skip_verify: true}}", "not available over gRPC"),
-        ("{endpoint: 'http://h', headers: {content-type: x}}", "set by the gateway itself"),
+        ("{endpoint: 'http://h', headers: {content-length: x}}", "set by the gateway itself"),
         ("{endpoint: 'http://h', headers: {'a b': x}}", "cannot be the name of a header"),
         ("{endpoint: 'http://h', headers: {a: \"s3cret\\nx\"}}", "cannot be sent in a header"),
         ("{endpoint: 'http://h', sending_queue: {num_consumers: 0}}", "allowed is 1 to 100"),
