@@ -1,6 +1,7 @@
 //! What is remembered of one trace while its spans arrive.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ pub struct TraceRow {
     /// All but the spans.
     pub head: TraceHead,
     /// The spans, in order of arrival, each id once, each with the agent it counts for once that is decided.
-    pub spans: Vec<SpanFacts>,
+    pub spans: Vec<Arc<SpanFacts>>,
 }
 
 /// What is known of a trace as a whole.
@@ -91,9 +92,9 @@ pub struct TraceDelta {
     /// The spans before these are forgotten.
     pub anew: bool,
     /// Spans that were there before and changed, by their place in [`TraceRow::spans`].
-    pub changed: BTreeMap<u32, SpanFacts>,
+    pub changed: BTreeMap<u32, Arc<SpanFacts>>,
     /// Spans that were not there before.
-    pub added: Vec<SpanFacts>,
+    pub added: Vec<Arc<SpanFacts>>,
 }
 
 impl TraceDelta {

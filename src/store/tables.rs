@@ -267,7 +267,7 @@ mod tests {
     /// A flood of spans: the traces touched longest ago make room.
     #[test]
     fn spans_are_bounded_over_all_traces() {
-        let span = SpanFacts { span: SpanId([1; 8]), ..SpanFacts::default() };
+        let span = Arc::new(SpanFacts { span: SpanId([1; 8]), ..SpanFacts::default() });
         let mut tables = Tables::default();
         let traces = SPANS_MAX / TRACE_SPANS_MAX + 10;
         let key = |n: usize| {

@@ -30,7 +30,7 @@ fn delta(secs: i64, spans: &[u8], runs: u64) -> TraceDelta {
     let totals = TraceTotals { runs, models: [("model-1".to_owned(), (runs, 0))].into(), ..TraceTotals::default() };
     let counted = BTreeMap::from([("bot".to_owned(), totals)]);
     let head = TraceHead { service: "svc".into(), touched_at: at(secs), counted, ..TraceHead::default() };
-    TraceDelta { head, added: spans.iter().map(|n| span(*n)).collect(), ..TraceDelta::default() }
+    TraceDelta { head, added: spans.iter().map(|n| Arc::new(span(*n))).collect(), ..TraceDelta::default() }
 }
 
 const fn trace(n: u8) -> TraceKey {
@@ -84,13 +84,13 @@ pub async fn spans_that_change_later_survive_a_restart(fixture: Fixture) {
     let store = fixture.open();
     let first = delta(10, &[1, 2, 3], 1);
     let named = SpanFacts { agent: Some("other".into()), ..span(2) };
-    let second = TraceDelta { changed: BTreeMap::from([(1, named.clone())]), ..delta(20, &[4], 1) };
+    let second = TraceDelta { changed: BTreeMap::from([(1, Arc::new(named.clone()))]), ..delta(20, &[4], 1) };
     put(&*store, trace(1), first).await;
     put(&*store, trace(1), second).await;
     let mut store = store;
     for _ in 0..2 {
         let row = get(&*store, trace(1)).await.unwrap();
-        assert_eq!((row.spans.len(), &row.spans[1]), (4, &named));
+        assert_eq!((row.spans.len(), &*row.spans[1]), (4, &named));
         store = fixture.reopen(store);
     }
 }

@@ -7,6 +7,7 @@
 //! that nothing is ever counted for two agents.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::tree::Tree;
 use crate::model::{AT_HOME, Home, ServiceRow, SpanClass, SpanFacts, Timestamp, TraceHead};
@@ -14,7 +15,7 @@ use crate::model::{AT_HOME, Home, ServiceRow, SpanClass, SpanFacts, Timestamp, T
 /// Decides what can be decided. `waited` tells that waiting has come to its end.
 pub(super) fn attribute(
     head: &mut TraceHead,
-    spans: &mut [SpanFacts],
+    spans: &mut [Arc<SpanFacts>],
     tree: &Tree,
     known: &ServiceRow,
     waited: bool,
@@ -27,7 +28,8 @@ pub(super) fn attribute(
         if spans[i].agent.is_none()
             && let Some(above) = above
         {
-            spans[i].agent = spans[above].agent.clone();
+            let agent = spans[above].agent.clone();
+            Arc::make_mut(&mut spans[i]).agent = agent;
         }
     }
     if head.home.is_none() {
@@ -35,7 +37,7 @@ pub(super) fn attribute(
     }
     if head.home.is_some() {
         for span in spans.iter_mut().filter(|s| s.agent.is_none() && s.class != SpanClass::Other) {
-            span.agent = Some(AT_HOME.to_owned());
+            Arc::make_mut(span).agent = Some(AT_HOME.to_owned());
         }
         head.held_since = None;
     } else if needs_home(spans, tree) {
@@ -51,11 +53,11 @@ fn is_named(span: &SpanFacts) -> bool {
 }
 
 /// The agents that spans of the trace name.
-pub(super) fn named(spans: &[SpanFacts]) -> BTreeSet<&str> {
+pub(super) fn named(spans: &[Arc<SpanFacts>]) -> BTreeSet<&str> {
     spans.iter().filter(|s| is_named(s)).filter_map(|s| s.agent.as_deref()).collect()
 }
 
-fn home(service: &str, spans: &[SpanFacts], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
+fn home(service: &str, spans: &[Arc<SpanFacts>], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
     let named = named(spans);
     let certain = |agent: &str| Some(Home { agent: agent.to_owned(), provisional: false });
     let closed = tree.is_closed();
@@ -75,8 +77,8 @@ fn home(service: &str, spans: &[SpanFacts], tree: &Tree, known: &ServiceRow, wai
 }
 
 /// Whether something that counts has no agent yet.
-fn needs_home(spans: &[SpanFacts], tree: &Tree) -> bool {
-    let has_agents = spans.iter().any(is_named);
+fn needs_home(spans: &[Arc<SpanFacts>], tree: &Tree) -> bool {
+    let has_agents = spans.iter().any(|s| is_named(s));
     spans.iter().enumerate().filter(|(_, s)| s.agent.is_none()).any(|(i, span)| match span.class {
         SpanClass::Llm | SpanClass::Tool | SpanClass::Agent => true,
         // A wrapper round agents is no agent, unless it fails by itself.

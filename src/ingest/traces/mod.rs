@@ -14,15 +14,16 @@ mod totals;
 mod tree;
 mod twins;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    AT_HOME, Activity, ServiceAgents, ServiceRow, SpanFacts, SpanId, TRACE_SPANS_MAX, Timestamp, TraceDelta, TraceRow,
+    AT_HOME, Activity, ServiceAgents, ServiceRow, SpanFacts, TRACE_SPANS_MAX, Timestamp, TraceDelta, TraceRow,
     TraceSpans, TraceTotals,
 };
 use runs::Runs;
-use tree::Tree;
+use tree::{Index, Tree};
 
 /// How long is waited for spans that do not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,10 @@ pub fn possible_agents<'a>(
     incoming: Option<&'a TraceSpans>,
     known: Option<&'a ServiceRow>,
 ) -> BTreeSet<&'a str> {
-    let spans = incoming.into_iter().flat_map(|i| &i.spans).chain(row.into_iter().flat_map(|row| &row.spans));
+    let spans = incoming
+        .into_iter()
+        .flat_map(|i| &i.spans)
+        .chain(row.into_iter().flat_map(|row| &row.spans).map(|span| &**span));
     let named = spans.filter_map(|s| s.agent.as_deref()).filter(|name| *name != AT_HOME);
     let home = row.and_then(|r| r.head.home.as_ref()).map(|home| home.agent.as_str());
     let services = row.map(|r| r.head.service.as_str()).into_iter().chain(incoming.map(|i| i.service.as_str()));
@@ -70,18 +74,18 @@ pub fn fold(
     now: Timestamp,
 ) -> Option<Folded> {
     let TraceSpans { service, spans, upsert, .. } = incoming;
-    let places: HashMap<SpanId, usize> = row.spans.iter().enumerate().map(|(i, s)| (s.span, i)).collect();
+    let places = Index::of(&row.spans);
     let mut fresh = BTreeSet::new();
     let mut added = Vec::new();
     let mut replaced = BTreeMap::new();
     for span in spans {
-        match places.get(&span.span) {
+        match places.get(span.span) {
             None if fresh.insert(span.span) => added.push(span),
             None if upsert => {
                 let earlier = added.iter_mut().find(|s: &&mut SpanFacts| s.span == span.span);
                 earlier.into_iter().for_each(|s| *s = span.clone());
             }
-            Some(place) if upsert => drop(replaced.insert(*place, span)),
+            Some(place) if upsert => drop(replaced.insert(place, span)),
             _ => {}
         }
     }
@@ -92,8 +96,8 @@ pub fn fold(
         if earlier.agent.is_some() {
             span.agent.clone_from(&earlier.agent);
         }
-        if span != *earlier {
-            before.replaced.insert(place, std::mem::replace(earlier, span));
+        if span != **earlier {
+            before.replaced.insert(place, std::mem::replace(earlier, Arc::new(span)));
         }
     }
     if added.is_empty() && before.replaced.is_empty() {
@@ -108,7 +112,7 @@ pub fn fold(
         row.head.service = service;
     }
     twins::mark(&mut added, known);
-    row.spans.append(&mut added);
+    row.spans.extend(added.into_iter().map(Arc::new));
     row.head.touched_at = now;
     row.head.abandoned = false;
     let waited = row.head.held_since.is_some_and(|since| since.plus(rules.hold) <= now);
@@ -133,7 +137,7 @@ struct Before {
     /// Whether it was decided for which agent each counts.
     decided: Vec<bool>,
     /// Those that were replaced.
-    replaced: BTreeMap<usize, SpanFacts>,
+    replaced: BTreeMap<usize, Arc<SpanFacts>>,
 }
 
 impl Before {
@@ -144,7 +148,8 @@ impl Before {
 
     /// Whether what the span tells has not been told: it is new, or its agent was only now decided, or it has new facts.
     fn is_news(&self, i: usize, span: &SpanFacts) -> bool {
-        let is_other = |old: &SpanFacts| old.class != span.class || (old.failure.is_none() && span.failure.is_some());
+        let is_other =
+            |old: &Arc<SpanFacts>| old.class != span.class || (old.failure.is_none() && span.failure.is_some());
         span.agent.is_some()
             && (!self.decided.get(i).is_some_and(|decided| *decided) || self.replaced.get(&i).is_some_and(is_other))
     }
@@ -198,7 +203,7 @@ fn judge(
 }
 
 /// Takes in which agents the traces of a service name: where it is but one, spans of later traces need not wait.
-fn learn(known: &mut ServiceRow, spans: &[SpanFacts], tree: &Tree, service: &str, waited: bool, now: Timestamp) {
+fn learn(known: &mut ServiceRow, spans: &[Arc<SpanFacts>], tree: &Tree, service: &str, waited: bool, now: Timestamp) {
     let named = attribute::named(spans);
     let closed = tree.is_closed();
     let seen = match named.first() {

@@ -1,5 +1,7 @@
 //! The runs of a trace: where one begins, how it ended, and whether one was left without its end.
 
+use std::sync::Arc;
+
 use super::totals::{Place, agent_of};
 use super::tree::Tree;
 use crate::model::{AT_HOME, SpanClass, SpanFacts, TraceHead};
@@ -11,7 +13,7 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    pub fn of(head: &TraceHead, spans: &[SpanFacts], tree: &Tree) -> Self {
+    pub fn of(head: &TraceHead, spans: &[Arc<SpanFacts>], tree: &Tree) -> Self {
         let n = spans.len();
         let has_agents = spans.iter().any(|s| s.class == SpanClass::Agent);
         // The run a span belongs to, and whether a tool lies between.
@@ -40,7 +42,7 @@ impl Runs {
 
     /// A run also failed when an agent right inside it did, or when its last model call did and nothing went well since:
     /// several frameworks leave the outer span unset.
-    fn judge(&mut self, spans: &[SpanFacts], tree: &Tree, run: &[Option<usize>], inside_tool: &[bool]) {
+    fn judge(&mut self, spans: &[Arc<SpanFacts>], tree: &Tree, run: &[Option<usize>], inside_tool: &[bool]) {
         let mut last_call: Vec<Option<(Place, bool)>> = vec![None; spans.len()];
         let mut last_success: Vec<Option<Place>> = vec![None; spans.len()];
         for &i in tree.order.iter().rev() {
@@ -80,7 +82,7 @@ impl Runs {
 
 /// The newest call of a run whose own span is missing: its process may have been killed. `None` where nothing shows that
 /// there is a run.
-pub(super) fn unfinished(head: &TraceHead, spans: &[SpanFacts], tree: &Tree) -> Option<usize> {
+pub(super) fn unfinished(head: &TraceHead, spans: &[Arc<SpanFacts>], tree: &Tree) -> Option<usize> {
     let is_call = |i: &usize| matches!(spans[*i].class, SpanClass::Llm | SpanClass::Tool) && !spans[*i].twin;
     let newest = (0..spans.len()).filter(is_call).max_by_key(|i| (spans[*i].end, spans[*i].start, spans[*i].span))?;
     if !tree.open[newest] || tree.under_run[newest] {
@@ -95,6 +97,6 @@ pub(super) fn unfinished(head: &TraceHead, spans: &[SpanFacts], tree: &Tree) -> 
 }
 
 /// The newest call of a run that was given up, while its own span is still missing.
-pub(super) fn abandoned(head: &TraceHead, spans: &[SpanFacts], tree: &Tree) -> Option<usize> {
+pub(super) fn abandoned(head: &TraceHead, spans: &[Arc<SpanFacts>], tree: &Tree) -> Option<usize> {
     unfinished(head, spans, tree).filter(|_| head.abandoned)
 }

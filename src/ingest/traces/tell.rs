@@ -1,6 +1,7 @@
 //! What only new spans tell: how fresh they are, which runs ended, what failed, what repeats.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::runs::{Runs, abandoned};
 use super::totals::{Place, agent_of, is_same_tool};
@@ -13,7 +14,7 @@ const ABANDONED: &str = "abandoned";
 /// What new spans tell, by agent.
 pub(super) fn tell(
     head: &TraceHead,
-    spans: &[SpanFacts],
+    spans: &[Arc<SpanFacts>],
     tree: &Tree,
     runs: &Runs,
     is_new: impl Fn(usize) -> bool,

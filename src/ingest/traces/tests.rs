@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Failure, Money, SpanClass, ToolKey, TraceId, Usage};
+use crate::model::{Failure, Money, SpanClass, SpanId, ToolKey, TraceId, Usage};
 
 fn span(id: u8, parent: u8, class: SpanClass) -> SpanFacts {
     SpanFacts {

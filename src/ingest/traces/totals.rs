@@ -1,6 +1,7 @@
 //! What a trace amounts to, by agent: a pure function of the set of its spans, whatever order they came in.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::runs::{Runs, abandoned};
 use super::tree::Tree;
@@ -17,7 +18,12 @@ pub(super) fn agent_of<'a>(head: &'a TraceHead, span: &'a SpanFacts) -> Option<&
 }
 
 /// What the whole trace amounts to, by agent. Spans that are held do not count yet.
-pub(super) fn totals(head: &TraceHead, spans: &[SpanFacts], tree: &Tree, runs: &Runs) -> BTreeMap<String, TraceTotals> {
+pub(super) fn totals(
+    head: &TraceHead,
+    spans: &[Arc<SpanFacts>],
+    tree: &Tree,
+    runs: &Runs,
+) -> BTreeMap<String, TraceTotals> {
     let mut sums = Sums { head, by_agent: BTreeMap::new() };
     let calls = Calls::of(spans, tree);
     let mut leaf_usage = false;
@@ -89,7 +95,7 @@ pub(super) fn stands_alone(span: &SpanFacts) -> bool {
 }
 
 /// Whether span `i` is a tool right inside a span of the same tool: one execution told by two instrumentations.
-pub(super) fn is_same_tool(spans: &[SpanFacts], tree: &Tree, i: usize) -> bool {
+pub(super) fn is_same_tool(spans: &[Arc<SpanFacts>], tree: &Tree, i: usize) -> bool {
     let name = |i: usize| spans[i].tool.as_ref().filter(|_| spans[i].class == SpanClass::Tool).map(|t| &t.name);
     tree.parent[i].is_some_and(|p| name(p).is_some() && name(p) == name(i))
 }
@@ -110,7 +116,7 @@ struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
-    fn of(spans: &'a [SpanFacts], tree: &Tree) -> Self {
+    fn of(spans: &'a [Arc<SpanFacts>], tree: &Tree) -> Self {
         let is_innermost = |i: &usize| spans[*i].class == SpanClass::Llm && tree.llm_below[*i] == 0 && !spans[*i].twin;
         let mut innermost: Vec<usize> = (0..spans.len()).filter(is_innermost).collect();
         // The provider's own SDK comes last: others know more of the agent.
@@ -148,31 +154,31 @@ const SAME_COUNTS_MAX: usize = 8;
 
 /// Calls seen, by what the same call told twice has in common.
 #[derive(Default)]
-struct Known {
+struct Known<'a> {
     responses: HashMap<u64, usize>,
-    counts: HashMap<u64, Vec<(usize, usize)>>,
+    counts: HashMap<Counts<'a>, Vec<(usize, usize)>>,
 }
 
-impl Known {
+impl<'a> Known<'a> {
     /// The call that `span` tells again: the same response, or the same model and counts at the same time seen by
     /// another instrumentation.
-    fn find(&self, i: usize, span: &SpanFacts, spans: &[SpanFacts]) -> Option<usize> {
+    fn find(&self, i: usize, span: &'a SpanFacts, spans: &[Arc<SpanFacts>]) -> Option<usize> {
         if let Some(call) = span.response.and_then(|id| self.responses.get(&id)) {
             return Some(*call);
         }
-        let same = self.counts.get(&print(span)?)?;
+        let same = self.counts.get(&counts(span)?)?;
         let is_same = |first: &SpanFacts| {
             first.scope != span.scope && (first.response.is_none() || span.response.is_none()) && overlap(first, span)
         };
         same.iter().find(|(_, first)| *first != i && is_same(&spans[*first])).map(|(call, _)| *call)
     }
 
-    fn add(&mut self, call: usize, i: usize, span: &SpanFacts) {
+    fn add(&mut self, call: usize, i: usize, span: &'a SpanFacts) {
         if let Some(id) = span.response {
             self.responses.insert(id, call);
         }
-        if let Some(print) = print(span) {
-            let same = self.counts.entry(print).or_default();
+        if let Some(counts) = counts(span) {
+            let same = self.counts.entry(counts).or_default();
             if same.len() < SAME_COUNTS_MAX {
                 same.push((call, i));
             }
@@ -180,10 +186,18 @@ impl Known {
     }
 }
 
+/// Model, input and output.
+type Counts<'a> = (&'a str, u64, u64);
+
 /// What two spans of one call have in common whoever tells it; `None` where the counts are unknown or the call failed.
-pub(super) fn print(span: &SpanFacts) -> Option<u64> {
+fn counts(span: &SpanFacts) -> Option<Counts<'_>> {
     let (input, output) = span.usage.input.zip(span.usage.output).filter(|_| span.failure.is_none())?;
-    let model = span.model.as_deref()?;
+    Some((span.model.as_deref()?, input, output))
+}
+
+/// The same as a digest, to be kept.
+pub(super) fn print(span: &SpanFacts) -> Option<u64> {
+    let (model, input, output) = counts(span)?;
     Some(digest64(&[model.as_bytes(), &input.to_le_bytes(), &output.to_le_bytes()].concat()))
 }
 

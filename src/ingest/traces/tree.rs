@@ -1,8 +1,23 @@
 //! How the spans of a trace hang together, found in one pass: linear in the number of spans, whatever their shape.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::model::{SpanClass, SpanFacts, SpanId};
+
+/// Where each span is in a list, by its id. Sorted, because hashing so little takes longer.
+pub(super) struct Index(Vec<(SpanId, usize)>);
+
+impl Index {
+    pub fn of(spans: &[Arc<SpanFacts>]) -> Self {
+        let mut places: Vec<_> = spans.iter().enumerate().map(|(i, span)| (span.span, i)).collect();
+        places.sort_unstable();
+        Self(places)
+    }
+
+    pub fn get(&self, id: SpanId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |(span, _)| *span).ok().map(|found| self.0[found].1)
+    }
+}
 
 /// Places in the list of spans, and what follows from how they hang together.
 pub(super) struct Tree {
@@ -25,10 +40,9 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub fn of(spans: &[SpanFacts]) -> Self {
-        let index: HashMap<SpanId, usize> = spans.iter().enumerate().map(|(i, s)| (s.span, i)).collect();
-        let mut parent: Vec<Option<usize>> =
-            spans.iter().map(|s| s.parent.and_then(|id| index.get(&id).copied())).collect();
+    pub fn of(spans: &[Arc<SpanFacts>]) -> Self {
+        let index = Index::of(spans);
+        let mut parent: Vec<Option<usize>> = spans.iter().map(|s| s.parent.and_then(|id| index.get(id))).collect();
         let order = order(&mut parent);
         let n = spans.len();
         let mut tree = Self {
@@ -46,10 +60,10 @@ impl Tree {
         tree
     }
 
-    fn look_up(&mut self, spans: &[SpanFacts], index: &HashMap<SpanId, usize>) {
+    fn look_up(&mut self, spans: &[Arc<SpanFacts>], index: &Index) {
         for &i in &self.order {
             let Some(p) = self.parent[i] else {
-                let missing = spans[i].parent.is_some_and(|id| !index.contains_key(&id));
+                let missing = spans[i].parent.is_some_and(|id| index.get(id).is_none());
                 self.open[i] = missing && !spans[i].remote_parent;
                 continue;
             };
@@ -61,7 +75,7 @@ impl Tree {
         }
     }
 
-    fn look_down(&mut self, spans: &[SpanFacts]) {
+    fn look_down(&mut self, spans: &[Arc<SpanFacts>]) {
         for &i in self.order.iter().rev() {
             let Some(p) = self.parent[i] else { continue };
             let innermost = spans[i].class == SpanClass::Llm && self.llm_below[i] == 0;

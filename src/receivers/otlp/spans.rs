@@ -73,8 +73,8 @@ pub(super) struct Gatherer<'a> {
     places: HashMap<(TraceId, &'a str), usize>,
     /// The trace of the last span, its service and its place: mostly those of the next one too.
     last: Option<((TraceId, &'a str), usize)>,
-    /// Traces with at least one span that tells something.
-    telling: HashSet<TraceId>,
+    /// Of each place, whether a span of it tells something.
+    tells: Vec<bool>,
 }
 
 impl<'a> Gatherer<'a> {
@@ -117,10 +117,8 @@ impl<'a> Gatherer<'a> {
             end: Timestamp::from_unix_nanos(frame.end_nanos).max(start),
             failure,
         };
-        if class != SpanClass::Other {
-            self.telling.insert(trace);
-        }
         let place = self.place(trace, service);
+        self.tells[place] |= class != SpanClass::Other;
         self.decoded.traces[place].spans.push(facts);
     }
 
@@ -131,8 +129,9 @@ impl<'a> Gatherer<'a> {
         {
             return place;
         }
-        let traces = &mut self.decoded.traces;
+        let (traces, tells) = (&mut self.decoded.traces, &mut self.tells);
         let place = *self.places.entry(key).or_insert_with(|| {
+            tells.push(false);
             traces.push(TraceSpans { trace, service: service.to_owned(), upsert: false, spans: Vec::new() });
             traces.len() - 1
         });
@@ -142,7 +141,12 @@ impl<'a> Gatherer<'a> {
 
     /// What was gathered.
     pub fn finish(mut self) -> Decoded {
-        self.decoded.traces.retain(|spans| self.telling.contains(&spans.trace));
+        if self.tells.contains(&false) {
+            // A trace tells something when it does for any service.
+            let telling = self.decoded.traces.iter().zip(&self.tells).filter(|(_, tells)| **tells);
+            let telling: HashSet<TraceId> = telling.map(|(spans, _)| spans.trace).collect();
+            self.decoded.traces.retain(|spans| telling.contains(&spans.trace));
+        }
         self.decoded
     }
 }

@@ -14,7 +14,9 @@ const IDS: &[&str] = &["id", "tool_call_id", "call_id", "created", "created_at"]
 /// The digest of the answer, where it is on the wire.
 pub(super) fn digest(marks: &Marks) -> Option<u64> {
     let text = marks.text(Fact::OutputText)?;
-    let looks_structured = text.starts_with(['{', '[']) && text.len() <= PARSED_BYTES_MAX;
+    // Without such a field there is nothing to forget, and the text need not be parsed.
+    let has_ids = || text.contains("id\"") || text.contains("\"created");
+    let looks_structured = text.starts_with(['{', '[']) && text.len() <= PARSED_BYTES_MAX && has_ids();
     let parsed = if looks_structured { serde_json::from_str::<Json>(text).ok() } else { None };
     Some(match parsed {
         Some(mut answer) => {

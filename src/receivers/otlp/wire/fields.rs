@@ -42,7 +42,7 @@ pub(super) enum Field<'a> {
 
 impl<'a> Field<'a> {
     /// The content of a text, bytes or a message.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
@@ -50,7 +50,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn varint(self) -> Result<u64, Malformed> {
         match self {
             Self::Varint(n) => Ok(n),
@@ -58,7 +58,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn fixed64(self) -> Result<u64, Malformed> {
         match self {
             Self::Fixed64(n) => Ok(n),
@@ -73,13 +73,13 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    #[inline]
+    #[inline(always)]
     pub const fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
     /// Number and content of the next field; `None` at the end.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
         self.rest.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&mut self) -> Result<(u32, u8), Malformed> {
         let key = u32::try_from(self.varint()?).map_err(|_| Malformed::Tag)?;
         if key < 8 {
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         Ok((key >> 3, (key & 7) as u8))
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
         match self.rest {
             [first, rest @ ..] if *first < 0x80 => {
@@ -149,14 +149,14 @@ impl<'a> Fields<'a> {
         Err(Malformed::Varint)
     }
 
-    #[inline]
+    #[inline(always)]
     fn chunk<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (chunk, rest) = self.rest.split_first_chunk().ok_or(Malformed::End)?;
         self.rest = rest;
         Ok(chunk)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, length: u64) -> Result<&'a [u8], Malformed> {
         let length = usize::try_from(length).map_err(|_| Malformed::End)?;
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::End)?;
@@ -191,7 +191,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A text, which must be UTF-8.
-#[inline]
+#[inline(always)]
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)
 }

@@ -59,7 +59,7 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    #[inline]
+    #[inline(always)]
     fn of(whole: &'a [u8]) -> Result<Self, Malformed> {
         let mut pair = Self { key: b"", any: b"", pieces: 0, whole };
         let mut fields = Fields::of(whole);
