@@ -5,14 +5,18 @@
 //! back: where the wall clock is ahead the gateway's time jumps, and the caller counts the jump as time in which nothing
 //! could be accepted; where it is behind the gateway's time runs [`SLOWER_PERCENT`] % slower until the wall clock has caught up.
 
+mod driven;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 
 use crate::model::Timestamp;
+use driven::Driven;
 
 /// By how much the gateway's time runs slower while it is ahead of the wall clock, in percent.
 pub const SLOWER_PERCENT: i64 = 1;
@@ -28,6 +32,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     Manual(Arc<AtomicI64>),
+    Driven(Arc<Driven>),
     Running(Arc<Running>),
 }
 
@@ -76,6 +81,25 @@ impl Clock {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
+    /// A clock that stands still until `file` moves it, for trying out the program itself; `None` when the file does not
+    /// say in which second (since the epoch) to begin.
+    pub fn driven(file: &Path) -> Option<Self> {
+        Some(Self(Source::Driven(Arc::new(Driven::open(file)?))))
+    }
+
+    /// Whether the time is made up by a file.
+    pub const fn is_driven(&self) -> bool {
+        matches!(self.0, Source::Driven(_))
+    }
+
+    /// Waits for the next tick of `machine`, or for the next second of a clock that a file drives.
+    pub async fn tick(&self, machine: &mut Interval) {
+        match &self.0 {
+            Source::Driven(driven) => driven.second().await,
+            _ => drop(machine.tick().await),
+        }
+    }
+
     /// A clock that goes with tokio's time, which tests can pause, and whose wall clock shows `start` and can be
     /// stepped: for tests and simulation.
     pub fn simulated(start: Timestamp) -> Self {
@@ -107,6 +131,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::Manual(manual) => Timestamp(manual.load(Ordering::SeqCst)),
+            Source::Driven(driven) => Timestamp(driven.at.load(Ordering::SeqCst)),
             Source::Running(running) => running.line.load().time(monotonic()),
         }
     }
@@ -114,7 +139,7 @@ impl Clock {
     /// What the wall clock shows now: for what others signed or dated by theirs.
     pub fn wall(&self) -> Timestamp {
         match &self.0 {
-            Source::Manual(_) => self.now(),
+            Source::Manual(_) | Source::Driven(_) => self.now(),
             Source::Running(running) => running.wall.now(),
         }
     }
@@ -128,6 +153,7 @@ impl Clock {
     pub fn begin_at(&self, at: Timestamp) {
         match &self.0 {
             Source::Manual(manual) => drop(manual.fetch_max(at.0, Ordering::SeqCst)),
+            Source::Driven(driven) => drop(driven.at.fetch_max(at.0, Ordering::SeqCst)),
             Source::Running(running) => {
                 let from = monotonic();
                 if running.line.load().time(from) < at {

@@ -21,6 +21,8 @@ pub const PERIOD: Duration = Duration::from_secs(1);
 const PRESENCE_EVERY: Duration = Duration::from_secs(5);
 /// How many deadlines one intake carries.
 const DUE_MAX: usize = 1000;
+/// How many such intakes one round hands in.
+const INTAKES_MAX: usize = 100;
 /// How often old memory and old events are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -64,7 +66,7 @@ impl Evaluator {
         self.note_presence(&mut written).await;
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
+                () = self.clock.tick(&mut ticks) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             self.clock.follow_wall(|from, to| self.presence.jump(from, to));
@@ -107,11 +109,7 @@ impl Evaluator {
     pub async fn round(&self) {
         let watch = Stopwatch::start();
         let now = self.clock.now();
-        match self.store.due_agents(now, DUE_MAX).await {
-            Ok(due) if due.is_empty() => {}
-            Ok(due) => drop(self.submit(Work::Deadlines(due)).await),
-            Err(error) => warn!(%error, "could not look for due agents"),
-        }
+        self.due_agents(now).await;
         match self.store.due_commands(now, DUE_MAX).await {
             Ok(due) if due.is_empty() => {}
             Ok(due) => drop(self.submit(Work::CommandDeadlines(due)).await),
@@ -123,6 +121,25 @@ impl Evaluator {
             Err(error) => warn!(%error, "could not look for due traces"),
         }
         self.metrics.evaluator_run(watch.elapsed());
+    }
+
+    /// Hands in every agent that is due, so that a large fleet is not judged later and later.
+    async fn due_agents(&self, now: Timestamp) {
+        for _ in 0..INTAKES_MAX {
+            match self.store.due_agents(now, DUE_MAX).await {
+                Ok(due) if due.is_empty() => return,
+                Ok(due) => {
+                    let is_last = due.len() < DUE_MAX;
+                    if !self.submit(Work::Deadlines(due)).await || is_last {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    warn!(%error, "could not look for due agents");
+                    return;
+                }
+            }
+        }
     }
 
     /// Whether it was kept. What was not is still due at the next round.

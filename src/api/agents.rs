@@ -108,7 +108,10 @@ async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: Header
     let presence = api.presence.at(api.clock.now());
     // A group's silence shows as a condition of the agent; for explaining, that is what is known of it.
     let group_silent = row.state.conditions.get(Condition::SilentGroup).is_some();
-    let moment = Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from, group_silent };
+    let (project, counts) = api.store.project_state(caller.project).await?;
+    let fleet = crate::health::fleet(&project, &counts, api.clock.now());
+    let moment =
+        Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from, group_silent, fleet };
     let explained = crate::health::explain(&row.state, &policy, &moment);
     Ok(Json(json!({"agent_id": row.id, "agent": row.key.name, "explanation": explained})))
 }

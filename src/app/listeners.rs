@@ -23,6 +23,13 @@ pub struct Addresses {
     pub otlp_grpc: SocketAddr,
 }
 
+impl Addresses {
+    /// Whether nobody outside of this machine can reach any of them.
+    pub fn are_local(&self) -> bool {
+        [self.http, self.otlp_http, self.otlp_grpc].iter().all(|address| address.ip().is_loopback())
+    }
+}
+
 /// Bound, not yet served.
 pub struct Bound {
     pub http: TcpListener,

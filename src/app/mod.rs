@@ -9,6 +9,7 @@ mod probes;
 mod refresh;
 mod routes;
 mod rules;
+mod test_clock;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,9 @@ pub enum StartError {
     /// A pass-through destination cannot be used.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// A clock for tests is not for this data directory, or not with these endpoints.
+    #[error("--test-clock: {0}")]
+    TestClock(&'static str),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({key}): {problem}; choose another address there, or stop what uses it")]
     Bind {
@@ -107,6 +111,7 @@ impl App {
     pub async fn start(config: Config, options: Options) -> Result<Self, StartError> {
         make_data_dir(&options.data_dir)?;
         let listeners = listeners::bind(&config).await?;
+        test_clock::guard(&options.data_dir, options.clock.is_driven(), &listeners.addresses()?)?;
         let path = database(&config, &options.data_dir);
         let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path)).await;
         let store = opened.map_err(|e| StoreError::Unavailable(e.to_string()))??;

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use crate::config::{Config, DEFAULT_PROJECT};
 use crate::http::auth::Rates;
 use crate::ingest::{CommandRules, Rules};
-use crate::model::{Policy, PolicyPatch, Project, ProjectId, Timestamp};
+use crate::model::{Policy, PolicyPatch, Project, ProjectBudget, ProjectId, Timestamp};
 
 /// The configuration, with the names of projects that exist by now.
 pub struct ConfigRules {
@@ -52,6 +52,10 @@ impl Rules for ConfigRules {
 
     fn agents_max(&self, project: ProjectId) -> u64 {
         self.with_name(project, |name| self.config.project(name).max_agents.into())
+    }
+
+    fn project_budget(&self, project: ProjectId) -> Option<ProjectBudget> {
+        self.with_name(project, |name| self.config.project(name).budget.clone())
     }
 
     fn commands(&self) -> CommandRules {

@@ -4,7 +4,7 @@ mod client;
 mod explain;
 mod keys;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -49,7 +49,11 @@ struct Common {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway (what happens without a subcommand)
-    Serve,
+    Serve {
+        /// For trying out: time stands still until this file moves it
+        #[arg(long, value_name = "FILE", hide = true)]
+        test_clock: Option<PathBuf>,
+    },
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -94,7 +98,7 @@ impl From<StartError> for Failure {
             StartError::Bind { .. } => BAD_ADDRESS,
             StartError::Tls { .. } => BAD_CONFIG,
             StartError::Probe(_) | StartError::Forward(_) => BAD_CONFIG,
-            StartError::DataDir { .. } | StartError::Store(_) => BAD_STORE,
+            StartError::DataDir { .. } | StartError::Store(_) | StartError::TestClock(_) => BAD_STORE,
         };
         Self { code, error: error.into() }
     }
@@ -111,7 +115,8 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let environment = Environment::of_process();
     let result = match cli.command {
-        None | Some(Command::Serve) => serve(&cli.common, &environment),
+        None => serve(&cli.common, &environment, None),
+        Some(Command::Serve { test_clock }) => serve(&cli.common, &environment, test_clock.as_deref()),
         Some(Command::Config(command)) => look_at_config(&cli.common, &command, &environment),
         Some(Command::Explain(command)) => explain::run(&cli.common.data_dir, &command),
         Some(Command::Keys(command)) => keys::run(&cli.common, command, &environment),
@@ -136,7 +141,13 @@ fn look_at_config(common: &Common, command: &ConfigCommand, environment: &Enviro
     Ok(())
 }
 
-fn serve(common: &Common, environment: &Environment) -> Result<(), Failure> {
+fn serve(common: &Common, environment: &Environment, test_clock: Option<&Path>) -> Result<(), Failure> {
+    let clock = match test_clock {
+        None => Clock::system(),
+        Some(file) => Clock::driven(file).ok_or_else(|| {
+            anyhow::anyhow!("--test-clock: {} must hold a whole number of seconds since the epoch", file.display())
+        })?,
+    };
     let config = Config::load(common.config.as_deref(), environment)?;
     telemetry::init_logs(config.telemetry.log_level.word(), config.telemetry.log_format == config::LogFormat::Json);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
@@ -144,7 +155,7 @@ fn serve(common: &Common, environment: &Environment) -> Result<(), Failure> {
         let options = Options {
             data_dir: common.data_dir.clone(),
             api_key: std::env::var("PULSEGATE_API_KEY").ok().filter(|key| !key.is_empty()),
-            clock: Clock::system(),
+            clock,
             ids: Ids::system(),
         };
         let app = App::start(config, options).await?;

@@ -8,7 +8,7 @@ use super::check::Checker;
 use super::glob::Glob;
 use super::raw;
 use super::tree::{KeyPath, Value};
-use crate::model::{Policy, PolicyPatch};
+use crate::model::{Money, Policy, PolicyPatch, ProjectBudget};
 
 /// A project's limits and expectations.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct ProjectSettings {
     pub otlp_rate_limit_per_minute: Option<u32>,
     /// How long events are kept, in days. 1 to 3650.
     pub retention_days: u32,
+    /// What all of the project's agents may spend together; `None` when nothing is said.
+    pub budget: Option<ProjectBudget>,
     /// What is expected of the project's agents; the gateway's `health` is included.
     pub policy: Arc<Policy>,
     /// Where it differs for agents by name, in the order in which it is applied.
@@ -74,6 +76,7 @@ impl ProjectSettings {
                 .otlp_rate_limit_per_minute
                 .map(|rate| check.number(at.key("otlp_rate_limit_per_minute"), Some(rate), 1, [1, RATE_MAX])),
             retention_days: check.number(at.key("retention_days"), raw.retention_days, 7, [1, 3_650]),
+            budget: budget(&raw.budget, &at.key("budget"), &policy.timezone, check),
             agents: rules.filter_map(|(rule, i)| AgentRule::resolve(rule, &list.index(i), &policy, check)).collect(),
             policy,
             health: raw.health,
@@ -112,6 +115,23 @@ impl AgentRule {
             }
         }
     }
+}
+
+fn budget(
+    raw: &raw::ProjectBudget,
+    at: &KeyPath,
+    timezone: &TimeZone,
+    check: &mut Checker<'_>,
+) -> Option<ProjectBudget> {
+    let mut money = |key, usd: Option<f64>| {
+        let money = Money::from_usd(usd?);
+        if money.is_none() {
+            check.fault(at.key(key), format!("{} is out of range; allowed is 0 to 1000000", usd.unwrap_or_default()));
+        }
+        money
+    };
+    let (hourly, daily) = (money("hourly_usd", raw.hourly_usd), money("daily_usd", raw.daily_usd));
+    (hourly.is_some() || daily.is_some()).then(|| ProjectBudget { hourly, daily, timezone: timezone.clone() })
 }
 
 fn time_zone(name: &str, at: &KeyPath, check: &mut Checker<'_>) -> TimeZone {

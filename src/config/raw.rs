@@ -184,10 +184,24 @@ pub(super) struct Project {
     pub retention_days: Option<u32>,
     /// Where the project's days begin and end, by its IANA name. Default: UTC.
     pub timezone: Option<String>,
+    /// What all agents of the project may spend together.
+    pub budget: ProjectBudget,
     /// What is expected of the project's agents, where it differs from `health` above.
     pub health: PolicyPatch,
     /// What is expected of agents by name. Every entry that matches counts, later ones override earlier ones.
     pub agents: Vec<AgentRule>,
+}
+
+/// What all agents of a project may spend together, in US dollars.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ProjectBudget {
+    /// More than this in a rolling hour makes every agent that spends over budget. 0 to 1000000; default none.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub hourly_usd: Option<f64>,
+    /// The same on a calendar day of the project. 0 to 1000000; default none.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub daily_usd: Option<f64>,
 }
 
 /// What is expected of the agents whose name matches.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::tree::{Entry, Node, Origin, Value};
 use super::values::Bytes;
 use super::{ClientCertificate, Config, ListenerTls, ProjectSettings, Server, yaml};
-use crate::model::{PolicyPatch, exact};
+use crate::model::{Money, PolicyPatch, ProjectBudget, exact};
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -124,6 +124,9 @@ fn server(server: &Server) -> Node {
 
 fn project(project: &ProjectSettings) -> Node {
     let rule = |rule: &super::AgentRule| map([("match", text(&rule.pattern)), ("health", patch(&rule.health))]);
+    let usd = |of: fn(&ProjectBudget) -> Option<Money>| {
+        project.budget.as_ref().and_then(of).map_or_else(null, |money| of_json(money.as_usd().into()))
+    };
     map([
         ("max_agents", number(project.max_agents as usize)),
         ("rate_limit_per_minute", number(project.rate_limit_per_minute as usize)),
@@ -133,6 +136,7 @@ fn project(project: &ProjectSettings) -> Node {
         ),
         ("retention_days", number(project.retention_days as usize)),
         ("timezone", text(project.policy.timezone.iana_name().unwrap_or("UTC"))),
+        ("budget", map([("hourly_usd", usd(|b| b.hourly)), ("daily_usd", usd(|b| b.daily))])),
         ("health", patch(&project.health)),
         ("agents", list(project.agents.iter().map(rule))),
     ])

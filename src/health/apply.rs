@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{conditions, flapping, reason, restart, signals, status};
+use super::{Fleet, conditions, flapping, reason, restart, signals, status};
 use crate::model::{
     AgentState, Body, CommandOrigin, Condition, EventDraft, EventKind, Level, Observation, Policy, Presence, Source,
     Status, Timestamp,
@@ -19,6 +19,8 @@ pub struct Moment<'a> {
     pub restarts_from: Timestamp,
     /// Whether many agents of the agent's project are silent at the same time.
     pub group_silent: bool,
+    /// What the limits of the agent's project allow.
+    pub fleet: Fleet,
 }
 
 /// What follows from an observation.

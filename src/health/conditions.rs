@@ -46,7 +46,7 @@ pub fn each(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> [(&
         ("erroring", failures(state, policy, moment)),
         ("degraded", trouble(state, policy, moment)),
         ("looping", loops::judge(state, policy, now)),
-        ("over_budget", budget::judge(state, policy, now)),
+        ("over_budget", budget::judge(state, policy, moment)),
         ("flapping", flapping::judge(state, now)),
         ("starting", start_grace_end(state, policy, moment)),
     ]

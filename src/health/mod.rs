@@ -8,6 +8,7 @@ mod budget;
 pub mod conditions;
 mod explain;
 mod flapping;
+mod fleet;
 mod group;
 mod loops;
 mod progress;
@@ -21,5 +22,6 @@ mod usage;
 
 pub use apply::{Effects, Moment, RestartWish, apply, warning};
 pub use explain::explain;
+pub use fleet::{Fleet, fleet, restart_asked, restart_ended, spent};
 pub use group::{group_event, is_group_silent};
 pub use reason::{Finding, active, finding, reason};

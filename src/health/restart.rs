@@ -47,6 +47,9 @@ pub enum Obstacle {
     /// The status changes too often.
     #[error("the agent is flapping; automatic restarts are held")]
     Flapping,
+    /// Restarts of the project fail one after the other.
+    #[error("automatic restarts of the project are halted, because the last ones failed; one that succeeds lifts it")]
+    Halted,
     /// The dose limit is reached: a person must act.
     #[error("restart_exhausted: too many automatic restarts without lasting health in between; a person must act")]
     Exhausted,
@@ -77,8 +80,12 @@ pub fn decide(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Decis
     if doses >= policy.restart_max {
         return Decision::No(Obstacle::Exhausted);
     }
+    if moment.fleet.halted {
+        return Decision::No(Obstacle::Halted);
+    }
+    let room = moment.fleet.room_at.unwrap_or(Timestamp(i64::MIN));
     let cooled = ledger.last_at.map_or(Timestamp(i64::MIN), |at| at.plus(pause_after(doses, ledger.jitter, policy)));
-    match cooled.max(moment.restarts_from) {
+    match cooled.max(moment.restarts_from).max(room) {
         at if at > moment.now => Decision::NotBefore(at),
         _ => Decision::Now,
     }

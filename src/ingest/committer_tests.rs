@@ -65,6 +65,12 @@ impl Store for Gated {
         let (loaded, inner) = self.inner.begin(set).await?;
         Ok((loaded, Box::new(GatedTransaction { inner, store: self.clone() })))
     }
+    async fn project_state(
+        &self,
+        project: ProjectId,
+    ) -> Result<(crate::model::ProjectState, crate::model::ProjectCounts), StoreError> {
+        self.inner.project_state(project).await
+    }
     async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError> {
         self.inner.due_agents(now, limit).await
     }

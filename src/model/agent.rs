@@ -67,6 +67,7 @@ impl AgentState {
             watched: watched.into(),
             silent: (watched && (late || grouped)).into(),
             grouped: grouped.into(),
+            restarting: self.restarts.open.is_some_and(|open| open.automatic).into(),
         }
     }
 }
@@ -82,6 +83,8 @@ pub struct ProjectCounts {
     pub silent: u64,
     /// Those that are down together with others.
     pub grouped: u64,
+    /// Those with an automatic restart under way.
+    pub restarting: u64,
 }
 
 impl ProjectCounts {
@@ -92,6 +95,7 @@ impl ProjectCounts {
         change(&mut self.watched, before.watched, after.watched);
         change(&mut self.silent, before.silent, after.silent);
         change(&mut self.grouped, before.grouped, after.grouped);
+        change(&mut self.restarting, before.restarting, after.restarting);
     }
 }
 

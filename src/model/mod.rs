@@ -3,6 +3,7 @@
 mod agent;
 mod command;
 mod event;
+mod fleet;
 mod histogram;
 mod ids;
 mod money;
@@ -21,6 +22,7 @@ mod trace;
 pub use agent::*;
 pub use command::*;
 pub use event::*;
+pub use fleet::*;
 pub use histogram::*;
 pub use ids::*;
 pub use money::*;

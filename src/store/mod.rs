@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, Command, CommandId, DedupKey, Event, EventDraft, EventId, PolicyPatch,
-    Project, ProjectCounts, ProjectId, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
+    Project, ProjectCounts, ProjectId, ProjectState, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
 pub use error::StoreError;
@@ -82,6 +82,8 @@ pub struct Loaded {
     pub reserved: HashSet<AgentId>,
     /// How many agents each project of the load set has, and how many are silent.
     pub counts: HashMap<ProjectId, ProjectCounts>,
+    /// What is remembered of each of these projects as a whole.
+    pub projects: HashMap<ProjectId, ProjectState>,
     /// The traces found.
     pub traces: HashMap<TraceKey, Arc<TraceRow>>,
     /// What was learned of the services found.
@@ -97,6 +99,8 @@ pub struct Loaded {
 pub struct WriteSet {
     /// Agents, each at most once: new ones and changed ones.
     pub agents: Vec<Arc<AgentRow>>,
+    /// Projects as a whole, each at most once: changed ones.
+    pub projects: Vec<(ProjectId, ProjectState)>,
     /// Traces, each at most once.
     pub traces: Vec<(TraceKey, TraceDelta)>,
     /// Services of which something was learned, each at most once.
@@ -197,6 +201,8 @@ pub trait Store: Send + Sync + 'static {
     /// Events, newest first.
     async fn events(&self, query: EventQuery) -> Result<Vec<Event>, StoreError>;
 
+    /// What is remembered of a project as a whole, and how its agents are.
+    async fn project_state(&self, project: ProjectId) -> Result<(ProjectState, ProjectCounts), StoreError>;
     /// Commands of a project, newest first.
     async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError>;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
     AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectCounts, ProjectId,
-    ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
+    ProjectState, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
 /// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
@@ -26,6 +26,7 @@ pub struct Tables {
     by_key: HashMap<AgentKey, AgentId>,
     by_project: HashMap<ProjectId, BTreeSet<AgentId>>,
     counts: HashMap<ProjectId, ProjectCounts>,
+    states: HashMap<ProjectId, ProjectState>,
     deadlines: BTreeSet<(Timestamp, AgentId)>,
     last_agent: i64,
     traces: HashMap<TraceKey, Arc<TraceRow>>,
@@ -84,7 +85,17 @@ impl Tables {
     }
 
     fn tell_counts(&self, project: ProjectId, loaded: &mut Loaded) {
-        loaded.counts.insert(project, self.counts.get(&project).copied().unwrap_or_default());
+        loaded.counts.entry(project).or_insert_with(|| {
+            let (state, counts) = self.project_state(project);
+            loaded.projects.insert(project, state);
+            counts
+        });
+    }
+
+    /// What is remembered of a project as a whole, and how its agents are.
+    pub fn project_state(&self, project: ProjectId) -> (ProjectState, ProjectCounts) {
+        let state = self.states.get(&project).cloned().unwrap_or_default();
+        (state, self.counts.get(&project).copied().unwrap_or_default())
     }
 
     /// Takes in a write set that is durable. Its events are not looked at.
@@ -92,6 +103,7 @@ impl Tables {
         for row in writes.agents {
             self.put_agent(row);
         }
+        self.states.extend(writes.projects);
         for (key, delta) in writes.traces {
             self.put_trace(key, delta);
         }

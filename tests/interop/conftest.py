@@ -48,6 +48,7 @@ class Gateway:
             **(env or {}),
         }
         self.process = None
+        self.command_line = ["serve"]
 
     @property
     def log_file(self):
@@ -62,7 +63,7 @@ class Gateway:
         addresses.unlink(missing_ok=True)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, "serve", "--config", self.config, "--data-dir", self.data],
+                [BINARY, *self.command_line, "--config", self.config, "--data-dir", self.data],
                 env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
         wait_for(lambda: addresses.exists() or self.process.poll() is not None, why="gateway listens", every=0.01)

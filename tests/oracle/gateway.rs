@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use pulsegate::health::{Moment, apply};
+use pulsegate::health::{Fleet, Moment, apply};
 use pulsegate::model::{
     AgentKey, AgentState, BeatStatus, Body, CommandChange, CommandId, CommandUpdate, Heartbeat, Level, Money,
     Observation, Policy, Presence, Problem, Progress, ProjectId, Source, SupervisorReport, Timestamp,
@@ -73,7 +73,13 @@ impl Gateway<'_> {
         let known = self.gaps().filter(|(_, to)| *to <= now);
         self.presence = Presence::new(started_at.unwrap_or_default(), known.collect::<Vec<_>>());
         let observation = Observation { agent: self.agent.clone(), received_at: now, at: None, source, body };
-        let moment = Moment { now, presence: &self.presence, restarts_from: Timestamp::MAX, group_silent: false };
+        let moment = Moment {
+            now,
+            presence: &self.presence,
+            restarts_from: Timestamp::MAX,
+            group_silent: false,
+            fleet: Fleet::default(),
+        };
         apply(&mut self.state, &observation, &self.policy, &moment);
     }
 

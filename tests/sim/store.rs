@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pulsegate::model::{
-    AgentId, ApiKey, Command, CommandId, CommandState, Event, Project, ProjectId, Timestamp, TraceKey,
+    AgentId, ApiKey, Command, CommandId, CommandState, Event, Project, ProjectCounts, ProjectId, ProjectState,
+    Timestamp, TraceKey,
 };
 use pulsegate::store::memory::MemoryStore;
 use pulsegate::store::{
@@ -117,6 +118,9 @@ impl Store for SimStore {
         self.wait().await?;
         let (loaded, inner) = self.inner.begin(set).await?;
         Ok((loaded, Box::new(Open { store: self.clone(), inner })))
+    }
+    async fn project_state(&self, project: ProjectId) -> Result<(ProjectState, ProjectCounts), StoreError> {
+        self.inner.project_state(project).await
     }
     async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError> {
         if self.mutant == Some(Mutant::Drowsy) {

@@ -48,6 +48,7 @@ conformance! {
     states {
         every_part_of_a_state_survives_a_restart,
         a_state_can_be_replaced,
+        what_is_remembered_of_a_project_survives_a_restart,
     }
     transactions {
         a_transaction_dropped_without_commit_changes_nothing,

@@ -251,6 +251,25 @@ fn many(n: u32) -> LoadSet {
     LoadSet { agents: (0..n).map(lookup).collect(), ..LoadSet::default() }
 }
 
+pub async fn what_is_remembered_of_a_project_survives_a_restart(fixture: Fixture) {
+    let store = fixture.open();
+    let row = create(&*store, P1, "bot", at(1)).await;
+    let mut draw = Draw::from(7);
+    let state = ProjectState {
+        spend: Some(Box::new(Spend { hour: draw.rolling(), today: Money(5), ..Spend::default() })),
+        over_budget: true,
+        restarts: vec![at(1), at(2)],
+        failed_in_row: 3,
+    };
+    commit(&*store, WriteSet { projects: vec![(P1, state.clone())], ..WriteSet::default() }).await;
+    let store = fixture.reopen(store);
+    let loaded = load(&*store, lookup(P1, "bot", false)).await;
+    assert_eq!((&loaded.projects[&P1], loaded.counts[&P1].agents), (&state, 1));
+    assert_eq!(store.project_state(P1).await.unwrap().0, state);
+    assert_eq!(store.project_state(P2).await.unwrap(), (ProjectState::default(), ProjectCounts::default()));
+    drop(row);
+}
+
 pub async fn a_state_can_be_replaced(fixture: Fixture) {
     let store = fixture.open();
     let mut row = create(&*store, P1, "bot", at(1)).await;

@@ -20,7 +20,9 @@ fn everything(row: &Arc<AgentRow>) -> WriteSet {
     let head = TraceHead { service: "svc".into(), touched_at: at(5), counted, ..TraceHead::default() };
     let delta = TraceDelta { head, ..TraceDelta::default() };
     let service = ServiceKey { project: P1, name: "svc".into() };
+    let project = ProjectState { failed_in_row: 2, ..ProjectState::default() };
     WriteSet {
+        projects: vec![(P1, project)],
         agents: vec![row.clone()],
         traces: vec![(TraceKey { project: P1, trace: TraceId([7; 16]) }, delta)],
         services: vec![(service, Arc::default())],
@@ -31,7 +33,7 @@ fn everything(row: &Arc<AgentRow>) -> WriteSet {
     }
 }
 
-/// How many of the seven kinds of things in [`everything`] are there.
+/// How many of the eight kinds of things in [`everything`] are there.
 async fn how_much_is_there(store: &dyn Store) -> usize {
     let set = LoadSet {
         agents: lookup(P1, "bot", false).agents,
@@ -48,7 +50,9 @@ async fn how_much_is_there(store: &dyn Store) -> usize {
     let stored = [loaded.agents.len(), loaded.traces.len(), loaded.services.len()];
     let there = [stored, [loaded.seen.len(), loaded.commands.len(), events]].concat();
     assert!(there.iter().all(|n| *n <= 1), "{there:?}");
-    there.iter().sum::<usize>() + usize::from(presence.alive_at == Some(at(5)) && presence.gaps.len() == 1)
+    let project = store.project_state(P1).await.unwrap().0.failed_in_row == 2;
+    let presence = presence.alive_at == Some(at(5)) && presence.gaps.len() == 1;
+    there.iter().sum::<usize>() + usize::from(presence) + usize::from(project)
 }
 
 async fn begin_bot(store: &dyn Store) -> (Arc<AgentRow>, Box<dyn Transaction>) {
@@ -98,9 +102,9 @@ pub async fn a_commit_writes_everything_or_nothing(fixture: Fixture) {
     let (row, transaction) = begin_bot(&*store).await;
     assert_eq!(how_much_is_there_meanwhile(&*store).await, 0, "nothing shows before the commit");
     transaction.commit(everything(&row)).await.unwrap();
-    assert_eq!(how_much_is_there(&*store).await, 7);
+    assert_eq!(how_much_is_there(&*store).await, 8);
     let store = fixture.reopen(store);
-    assert_eq!(how_much_is_there(&*store).await, 7);
+    assert_eq!(how_much_is_there(&*store).await, 8);
 }
 
 /// What readers see, who do not wait for the open transaction.
@@ -127,7 +131,7 @@ pub async fn a_commit_nobody_waits_for_any_more_leaves_nothing_half_done(fixture
         // The task that waited is cancelled here, with the write on its way.
     }
     let here = how_much_is_there(&*store).await;
-    assert!(here == 0 || here == 7, "{here} of 7");
+    assert!(here == 0 || here == 8, "{here} of 8");
     let next = create(&*store, P1, "next", at(1)).await;
     assert_ne!(next.id, row.id, "its number is taken, whatever became of it");
     let store = fixture.reopen(store);

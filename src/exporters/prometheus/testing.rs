@@ -29,6 +29,12 @@ impl Store for FixedStore {
     async fn projects(&self) -> Result<Vec<Project>, StoreError> {
         Ok(self.projects.clone())
     }
+    async fn project_state(
+        &self,
+        _: ProjectId,
+    ) -> Result<(crate::model::ProjectState, crate::model::ProjectCounts), StoreError> {
+        no()
+    }
     async fn begin(&self, _: LoadSet) -> Result<(Loaded, Box<dyn Transaction>), StoreError> {
         no()
     }

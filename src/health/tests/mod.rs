@@ -2,6 +2,7 @@
 //! first beat, deadlines fired exactly when the state asks for it.
 
 mod absence;
+mod fleet;
 mod loops;
 mod oracle;
 mod schedule;
@@ -21,6 +22,7 @@ struct Story {
     state: AgentState,
     policy: Policy,
     presence: Presence,
+    fleet: Fleet,
     now: i64,
     log: Vec<(i64, Status)>,
     wishes: Vec<(i64, RestartWish)>,
@@ -29,7 +31,7 @@ struct Story {
 fn story() -> Story {
     let presence = Presence::new(at(-10_000), []);
     let state = AgentState { deadline: Timestamp::MAX, ..AgentState::default() };
-    Story { state, policy: Policy::default(), presence, now: 0, log: vec![], wishes: vec![] }
+    Story { state, policy: Policy::default(), presence, fleet: Fleet::default(), now: 0, log: vec![], wishes: vec![] }
 }
 
 /// Something that happens at a second of the story, besides the beats.
@@ -57,7 +59,13 @@ impl Story {
         let agent = AgentKey::new(ProjectId(1), "a").unwrap();
         let now = at(self.now);
         let observation = Observation { agent, received_at: now, at: None, source, body };
-        let moment = Moment { now, presence: &self.presence, restarts_from: Timestamp(0), group_silent: false };
+        let moment = Moment {
+            now,
+            presence: &self.presence,
+            restarts_from: Timestamp(0),
+            group_silent: false,
+            fleet: self.fleet,
+        };
         let before = self.state.status;
         let effects = apply(&mut self.state, &observation, &self.policy, &moment);
         let mut last = before;

@@ -57,6 +57,10 @@ impl Planner<'_> {
             ended_at: None,
             result: None,
         };
+        if origin.is_automatic() {
+            crate::health::restart_asked(self.projects.entry(command.project).or_default(), now);
+            self.changed_projects.insert(command.project);
+        }
         self.restart_event(&command, "queued", &command.reason.clone());
         self.put(command.clone());
         self.update(&command, CommandChange::Queued { automatic: origin.is_automatic() });
@@ -152,7 +156,12 @@ impl Planner<'_> {
         command.ended_at = Some(now);
         self.put(command.clone());
         let succeeded = state == CommandState::Succeeded;
+        let project = self.projects.entry(command.project).or_default();
+        let halted = crate::health::restart_ended(project, command.origin.is_automatic(), succeeded, now);
+        self.changed_projects.insert(command.project);
         self.restart_event(&command, state.word(), command.result.as_deref().unwrap_or(""));
+        let project = command.project;
+        self.writes.events.extend(halted.map(|draft| NewEvent { project, agent: None, draft }));
         self.update(&command, if succeeded { CommandChange::Succeeded } else { CommandChange::Ended });
         command
     }

@@ -13,8 +13,9 @@ use std::time::Duration;
 use crate::health::{Effects, Moment};
 use crate::ids::Ids;
 use crate::model::{
-    AgentId, AgentKey, Command, CommandId, DedupKey, Observation, Policy, PolicyPatch, Presence, ProjectCounts,
-    ProjectId, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans,
+    AgentId, AgentKey, Command, CommandId, DedupKey, Money, Observation, Policy, PolicyPatch, Presence, ProjectBudget,
+    ProjectCounts, ProjectId, ProjectState, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
+    TraceSpans,
 };
 use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
 
@@ -27,6 +28,10 @@ pub trait Rules: Send + Sync + 'static {
     fn policy(&self, project: ProjectId, agent: &str, settings: &PolicyPatch) -> Arc<Policy>;
     /// How many agents the project may have.
     fn agents_max(&self, project: ProjectId) -> u64;
+    /// What the project may spend as a whole; `None` when nobody said.
+    fn project_budget(&self, _project: ProjectId) -> Option<ProjectBudget> {
+        None
+    }
     /// How commands are handed out.
     fn commands(&self) -> CommandRules;
     /// How long is waited for spans that do not come.
@@ -149,6 +154,9 @@ struct Planner<'a> {
     agent_ids: HashMap<AgentKey, AgentId>,
     agents: HashMap<AgentId, Arc<AgentRow>>,
     counts: HashMap<ProjectId, ProjectCounts>,
+    projects: HashMap<ProjectId, ProjectState>,
+    /// The projects of which something changed as a whole.
+    changed_projects: BTreeSet<ProjectId>,
     /// Changed agents, in the order of their first change.
     changed: Vec<AgentId>,
     is_changed: HashSet<AgentId>,
@@ -169,6 +177,8 @@ impl<'a> Planner<'a> {
             agent_ids: second.agent_ids,
             agents: second.agents,
             counts: second.counts,
+            projects: second.projects,
+            changed_projects: BTreeSet::new(),
             changed: Vec::new(),
             is_changed: HashSet::new(),
             traces: first.traces,
@@ -240,21 +250,36 @@ impl<'a> Planner<'a> {
         let Some(row) = self.agents.get_mut(&id) else { return };
         let rules = self.context.rules;
         let policy = rules.policy(row.key.project, &row.key.name, &row.settings);
-        let counts = self.counts.entry(row.key.project).or_default();
+        let (project, now) = (row.key.project, self.context.now);
+        let state = self.projects.entry(project).or_default();
+        let counts = self.counts.entry(project).or_default();
+        let limits = rules.project_budget(project);
+        if let Some(limits) = limits.as_ref().filter(|_| state.over_budget) {
+            // Time alone can end an overrun.
+            crate::health::spent(state, Money::default(), limits, now);
+            self.changed_projects.insert(project);
+        }
         let moment = Moment {
-            now: self.context.now,
+            now,
             presence: self.context.presence,
             restarts_from: self.context.restarts_from,
             group_silent: crate::health::is_group_silent(counts),
+            fleet: crate::health::fleet(state, counts, now),
         };
-        let before = row.state.counts();
+        let (before, cost) = (row.state.counts(), row.state.totals.cost);
         let effects = crate::health::apply(&mut Arc::make_mut(row).state, observation, &policy, &moment);
         let was_grouped = counts.grouped > 0;
         counts.replace(before, row.state.counts());
+        let mut told = Vec::new();
         if !was_grouped && counts.grouped > 0 {
-            let draft = crate::health::group_event(counts, moment.now);
-            self.writes.events.push(NewEvent { project: row.key.project, agent: None, draft });
+            told.push(crate::health::group_event(counts, now));
         }
+        let spent = row.state.totals.cost.map(|all| all.minus(cost.unwrap_or_default()));
+        if let (Some(limits), Some(spent)) = (limits, spent.filter(|spent| *spent > Money::default())) {
+            told.extend(crate::health::spent(state, spent, &limits, now));
+            self.changed_projects.insert(project);
+        }
+        self.writes.events.extend(told.into_iter().map(|draft| NewEvent { project, agent: None, draft }));
         if self.is_changed.insert(id) {
             self.changed.push(id);
         }
@@ -278,6 +303,8 @@ impl<'a> Planner<'a> {
 
     fn finish(mut self) -> WriteSet {
         self.writes.agents = self.changed.iter().filter_map(|id| self.agents.remove(id)).collect();
+        let projects = self.changed_projects.iter();
+        self.writes.projects = projects.filter_map(|id| Some((*id, self.projects.remove(id)?))).collect();
         self.writes.traces = self.deltas.into_iter().collect();
         let services = self.changed_services.into_iter();
         self.writes.services = services.filter_map(|key| Some((key.clone(), self.services.remove(&key)?))).collect();

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use super::tables::{Tables, matches};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
 use crate::model::{
-    AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectId, Timestamp, TraceKey,
+    AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectCounts, ProjectId, ProjectState,
+    Timestamp, TraceKey,
 };
 
 /// What goes wrong with a commit.
@@ -129,6 +130,10 @@ impl Store for MemoryStore {
     async fn events(&self, query: EventQuery) -> Result<Vec<Event>, StoreError> {
         let inner = self.lock();
         Ok(inner.events.iter().rev().filter(|e| matches(e, &query)).take(query.limit).cloned().collect())
+    }
+
+    async fn project_state(&self, project: ProjectId) -> Result<(ProjectState, ProjectCounts), StoreError> {
+        Ok(self.lock().tables.project_state(project))
     }
 
     async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError> {

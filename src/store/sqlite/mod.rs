@@ -16,7 +16,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::tables::{ENDED_COMMANDS_MAX, SERVICES_MAX, Tables};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
-use crate::model::{AgentId, ApiKey, Command, CommandId, Event, GAPS_MAX, Project, ProjectId, Timestamp, TraceKey};
+use crate::model::{
+    AgentId, ApiKey, Command, CommandId, Event, GAPS_MAX, Project, ProjectCounts, ProjectId, ProjectState, Timestamp,
+    TraceKey,
+};
 use writer::Writer;
 
 /// How long another process may hold the database (to add a key, for example) before we give up.
@@ -160,6 +163,7 @@ fn read_tables(db: &Connection) -> rusqlite::Result<Tables> {
     for (key, row) in rows::read_services(db, SERVICES_MAX)? {
         tables.put_service(key, Arc::new(row));
     }
+    tables.apply(WriteSet { projects: rows::read_project_states(db)?, ..WriteSet::default() });
     for command in rows::read_commands(db, ENDED_COMMANDS_MAX)? {
         tables.put_command(command);
     }
@@ -247,6 +251,10 @@ impl Store for SqliteStore {
 
     async fn events(&self, query: EventQuery) -> Result<Vec<Event>, StoreError> {
         self.read(move |db| rows::read_events(db, &query)).await
+    }
+
+    async fn project_state(&self, project: ProjectId) -> Result<(ProjectState, ProjectCounts), StoreError> {
+        Ok(self.tables().project_state(project))
     }
 
     async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError> {

@@ -10,12 +10,14 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, Command, DedupKey, Event, EventDraft, EventId, EventKind, Project,
-    ProjectId, Scopes, ServiceKey, ServiceRow, Status, Timestamp, TraceDelta, TraceKey,
+    ProjectId, ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp, TraceDelta, TraceKey,
 };
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
 
 /// The format of encoded states. Version n reads n and n-1.
 const STATE_FORMAT: u8 = 2;
+/// The format of encoded states of projects.
+const PROJECT_FORMAT: u8 = 1;
 /// The format of memory blocks.
 const BLOCK_FORMAT: u8 = 2;
 /// The format of what was learned of a service.
@@ -71,6 +73,26 @@ pub fn read_agents(db: &Connection, mut take: impl FnMut(AgentRow)) -> rusqlite:
         });
     }
     Ok(())
+}
+
+/// What is remembered of projects as a whole.
+pub fn read_project_states(db: &Connection) -> rusqlite::Result<Vec<(ProjectId, ProjectState)>> {
+    let mut statement = db.prepare("SELECT project_id, state FROM project_state")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let state = decode("state of project", id, PROJECT_FORMAT, &row.get::<_, Vec<u8>>(1)?)?;
+        found.push((ProjectId(id), state));
+    }
+    Ok(found)
+}
+
+/// Adds or replaces what is remembered of a project as a whole.
+pub fn write_project_state(db: &Connection, id: ProjectId, state: &ProjectState) -> rusqlite::Result<()> {
+    let mut statement =
+        db.prepare_cached("INSERT OR REPLACE INTO project_state (project_id, state) VALUES (?1, ?2)")?;
+    statement.execute((id.0, encode(PROJECT_FORMAT, state)?)).map(drop)
 }
 
 /// Hands all memory blocks to `take`, the oldest first.

@@ -130,6 +130,9 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
     for (key, row) in &writes.services {
         rows::write_service(db, key, row)?;
     }
+    for (id, state) in &writes.projects {
+        rows::write_project_state(db, *id, state)?;
+    }
     for event in &writes.events {
         rows::write_event(db, event)?;
     }

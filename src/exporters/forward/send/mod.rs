@@ -40,6 +40,7 @@ pub enum Verdict {
 const TEXT_BYTES_MAX: usize = 200;
 
 /// Sends to one destination over connections that stay open.
+#[expect(clippy::large_enum_variant, reason = "there is one for each destination")]
 pub enum Sender {
     Http(http::Http),
     Grpc(Box<grpc::Grpc>),

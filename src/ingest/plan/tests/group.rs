@@ -36,6 +36,13 @@ async fn v13_ten_agents_silent_together_are_one_event_and_no_restart() {
         story.beat(name).await;
         story.beat(name).await;
     }
+    story.until(2060).await;
+    for name in &names[..8] {
+        story.beat(name).await;
+    }
+    assert_eq!(story.commands().await.len(), 1, "a tenth of the project at once");
+    let first = story.hand_out("peer:1").await.remove(0);
+    story.tell_result(first.id, Verdict::Completed).await.unwrap();
     story.until(2120).await;
     let restarted: Vec<_> = story.commands().await.into_iter().map(|c| c.agent).collect();
     assert_eq!(restarted.len(), 2);
