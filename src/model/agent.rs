@@ -316,7 +316,7 @@ pub struct Report {
 }
 
 /// How many failing dependencies of an agent are remembered; of more, the first ones are.
-pub const DEPENDENCIES_MAX: usize = 3;
+pub const DEPENDENCIES_MAX: usize = 2;
 
 /// Something the agent depends on that does not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
