@@ -53,6 +53,14 @@ pub struct Commits {
     requests: f64,
 }
 
+/// Requests handed over for passing on, arrived, and lost.
+#[derive(Clone, Copy, Debug)]
+pub struct PassedOn {
+    pub handed: f64,
+    pub sent: f64,
+    pub lost: f64,
+}
+
 impl Commits {
     /// Requests per commit since `before`.
     pub fn since(self, before: Self) -> f64 {
@@ -61,9 +69,9 @@ impl Commits {
 }
 
 impl Gateway {
-    /// Starts `program` for up to `agents` agents and waits until it listens. With `pin`, it stays on core 0 and the
+    /// Starts `program`, which passes on to `forward` (as in the configuration), for up to `agents` agents and waits until it listens. With `pin`, it stays on core 0 and the
     /// calling thread on core 1.
-    pub fn start(program: &Path, agents: u64, pin: bool) -> Result<Self> {
+    pub fn start(program: &Path, agents: u64, pin: bool, forward: &str) -> Result<Self> {
         // Not the system's temporary directory: where that is in memory, durability costs nothing.
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         if pin {
@@ -81,7 +89,8 @@ impl Gateway {
             .env("PULSEGATE_RECEIVERS__OTLP__GRPC__ENDPOINT", "127.0.0.1:0")
             .env("PULSEGATE_PROJECTS__DEFAULT__MAX_AGENTS", agents.to_string())
             .env("PULSEGATE_PROJECTS__DEFAULT__RATE_LIMIT_PER_MINUTE", "1000000000")
-            .env("PULSEGATE_TELEMETRY__LOG__LEVEL", "warn")
+            .env("PULSEGATE_EXPORTERS__FORWARD", forward)
+            .env("PULSEGATE_TELEMETRY__LOG__LEVEL", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
@@ -138,6 +147,20 @@ impl Gateway {
         };
         let (count, requests) = ("pulsegate_commit_batch_requests_count", "pulsegate_commit_batch_requests_sum");
         Ok(Commits { count: value(count)?, requests: value(requests)? })
+    }
+
+    /// What it says of passing on, over all destinations.
+    pub async fn passed_on(&self) -> Result<PassedOn> {
+        let text = self.get("/metrics").await?.text().await?;
+        let sum = |name: &str| -> f64 {
+            let values = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+            values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+        };
+        Ok(PassedOn {
+            handed: sum("pulsegate_forward_received_total{"),
+            sent: sum("pulsegate_forward_sent_total{"),
+            lost: sum("pulsegate_forward_dropped_total{"),
+        })
     }
 
     /// What it counted.

@@ -12,6 +12,7 @@ mod client;
 mod gateway;
 mod payload;
 mod report;
+mod sink;
 mod spans;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use client::{Client, Reply};
 use gateway::Gateway;
 use payload::Payload;
 use report::Report;
+use sink::Forward;
 
 /// Measures the gateway under load.
 #[derive(Clone, Debug, Parser)]
@@ -44,6 +46,9 @@ pub struct Options {
     /// Only this load
     #[arg(long)]
     only: Option<Load>,
+    /// Pass what is received on, and compare with not doing so: loads of OTLP only, in turn, three times each
+    #[arg(long, default_value = "off")]
+    forward: Forward,
     /// Keep the gateway on core 0 and the load on core 1
     #[arg(long)]
     pin: bool,
@@ -80,14 +85,39 @@ fn main() -> Result<()> {
     report::head();
     for load in Load::value_variants() {
         if options.only.is_none_or(|only| only == *load) {
-            let measured = runtime.block_on(measure(&options, *load));
-            measured.with_context(|| format!("load {}", load.name()))?.print();
+            let measured = match options.forward {
+                Forward::Off => runtime.block_on(measure(&options, *load, Forward::Off)).map(|report| report.print()),
+                forward if load.is_otlp() => compare(&runtime, &options, *load, forward),
+                _ => Ok(()),
+            };
+            measured.with_context(|| format!("load {}", load.name()))?;
         }
     }
     Ok(())
 }
 
+/// With and without passing on, in turn, so that what else the machine does falls on both.
+fn compare(runtime: &tokio::runtime::Runtime, options: &Options, load: Load, forward: Forward) -> Result<()> {
+    let mut reports = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for (reports, forward) in reports.iter_mut().zip([Forward::Off, forward]) {
+            let report = runtime.block_on(measure(options, load, forward))?;
+            report.print();
+            reports.push(report);
+        }
+    }
+    report::ratio(forward, &reports[0], &reports[1]);
+    Ok(())
+}
+
+/// How often each side of a comparison is measured.
+const ROUNDS: usize = 3;
+
 impl Load {
+    fn is_otlp(self) -> bool {
+        matches!(self, Self::OtlpHttp | Self::OtlpGrpc)
+    }
+
     /// Its name on the command line and in the table.
     fn name(self) -> &'static str {
         match self {
@@ -99,8 +129,9 @@ impl Load {
     }
 }
 
-async fn measure(options: &Options, load: Load) -> Result<Report> {
-    let mut gateway = Gateway::start(&options.gateway, options.agents, options.pin)?;
+async fn measure(options: &Options, load: Load, forward: Forward) -> Result<Report> {
+    let destinations = sink::destinations(forward).await?;
+    let mut gateway = Gateway::start(&options.gateway, options.agents, options.pin, &destinations)?;
     let payload = Arc::new(Payload::new(load, options.agents, Clock::system().now()));
     let numbers = Arc::new(AtomicU64::new(0));
     let mut clients = Vec::new();
@@ -125,11 +156,19 @@ async fn measure(options: &Options, load: Load) -> Result<Report> {
     if counted != expected {
         bail!("{acknowledged} items were acknowledged: expected {expected:?}, the gateway counted {counted:?}");
     }
+    let requests = warmed.accepted + driven.accepted;
+    let passed_on = gateway.passed_on().await?;
+    if forward != Forward::Off && passed_on.handed < requests as f64
+        || forward == Forward::Live && (passed_on.sent, passed_on.lost) != (requests as f64, 0.0)
+    {
+        bail!("{requests} requests were acknowledged, but of those to be passed on: {passed_on:?}");
+    }
     if driven.accepted == 0 {
         bail!("nothing was acknowledged; {} requests were refused", driven.refused);
     }
     let report = Report {
         load,
+        forward,
         items: driven.accepted * payload.items(),
         took,
         cpu,

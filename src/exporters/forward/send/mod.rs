@@ -42,7 +42,7 @@ const TEXT_BYTES_MAX: usize = 200;
 /// Sends to one destination over connections that stay open.
 #[expect(clippy::large_enum_variant, reason = "there is one for each destination")]
 pub enum Sender {
-    Http(http::Http),
+    Http(Box<http::Http>),
     Grpc(Box<grpc::Grpc>),
     #[cfg(test)]
     Script(script::Script),
@@ -53,7 +53,9 @@ impl Sender {
     pub fn new(destination: &Destination, clock: Clock) -> Result<Self, String> {
         Ok(match destination.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(grpc::Grpc::new(destination)?)),
-            Protocol::Http | Protocol::Langfuse | Protocol::Webhook => Self::Http(http::Http::new(destination, clock)?),
+            Protocol::Http | Protocol::Langfuse | Protocol::Webhook => {
+                Self::Http(Box::new(http::Http::new(destination, clock)?))
+            }
         })
     }
 
