@@ -88,6 +88,11 @@ fn nothing_panics_on_purpose_outside_of_tests() {
 }
 
 #[test]
+fn every_route_is_documented() {
+    hold(&rules::documented_routes(&sources()));
+}
+
+#[test]
 fn nothing_is_left_unfinished() {
     hold(&rules::unfinished(&sources()));
 }

@@ -4,14 +4,17 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Api, view};
+use super::schema::AgentSettings;
+use super::{Api, schema, view};
 use crate::health::Moment;
-use crate::http::{ApiError, FieldError, Path, Query, body};
+use crate::http::{ApiError, FieldError, Path, Query, body, doc};
 use crate::ingest::intake::{Outcome, Refusal};
 use crate::ingest::{Intake, Work};
 use crate::model::{AgentId, Caller, Condition, PolicyPatch, Scope, Status};
@@ -24,25 +27,33 @@ const LIMIT_MAX: usize = 1000;
 /// The largest body of a change.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-pub fn routes(api: Api) -> axum::Router {
-    axum::Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/agents/{id}", get(read).patch(change))
-        .route("/api/v1/agents/{id}/health", get(health))
-        .route("/api/v1/agents/{id}/explain", get(explain))
-        .route("/api/v1/agents/{id}/pause", post(pause))
-        .route("/api/v1/agents/{id}/resume", post(resume))
-        .route("/api/v1/agents/{id}/restart", post(restart))
+pub fn routes(api: Api) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(read, change))
+        .routes(routes!(health))
+        .routes(routes!(explain))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(restart))
         .with_state(api)
 }
 
 /// `limit` and `offset` as texts, so that a wrong one gets a clear answer.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Page {
+    /// Rows at most.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<String>,
+    /// Rows to skip.
+    #[param(value_type = Option<u64>, minimum = 0, default = 0)]
     offset: Option<String>,
 }
 
+/// All agents of the project, with totals and reasons.
+#[utoipa::path(get, path = "/api/v1/status", tag = "Agents", security(("api_key" = ["read"])), params(Page),
+    responses((status = 200, description = "A page of agents", body = schema::AgentPage), doc::Keyed, doc::Asked))]
 async fn status(State(api): State<Api>, headers: HeaderMap, Query(page): Query<Page>) -> Result<Json<Value>, ApiError> {
     let caller = api.authorize(&headers, Scope::Read)?;
     let limit = number("limit", page.limit.as_deref(), LIMIT_DEFAULT, 1, LIMIT_MAX)?;
@@ -80,13 +91,16 @@ pub(super) fn number(
     }
 }
 
-async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Arc<AgentRow>, ApiError> {
+pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Arc<AgentRow>, ApiError> {
     let missing = || ApiError::not_found("Agent");
     let id = id.parse().map_err(|_| missing())?;
     // An agent of another project looks like no agent at all.
     api.store.agent(AgentId(id)).await?.filter(|row| row.key.project == caller.project).ok_or_else(missing)
 }
 
+/// One agent, with every threshold it is judged by.
+#[utoipa::path(get, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+    responses((status = 200, description = "The agent", body = schema::AgentWithPolicy), doc::Keyed, doc::Found))]
 async fn read(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let caller = api.authorize(&headers, Scope::Read)?;
     let row = find(&api, &caller, &id).await?;
@@ -101,6 +115,8 @@ async fn show(api: &Api, row: &AgentRow) -> Result<Json<Value>, ApiError> {
 }
 
 /// Everything that led to the status, what can change it next, and whether a restart would be allowed.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/explain", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+    responses((status = 200, description = "What is behind its status", body = schema::Explained), doc::Keyed, doc::Found))]
 async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let caller = api.authorize(&headers, Scope::Read)?;
     let row = find(&api, &caller, &id).await?;
@@ -117,6 +133,8 @@ async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: Header
 }
 
 /// For Kubernetes `livenessProbe`, Docker `HEALTHCHECK` and load balancers: 200, or 503 with the reason.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/health", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+    responses(doc::Keyed, doc::Found, (status = 200, description = "It works", body = schema::AgentHealth), (status = 503, description = "It does not, or the store is out of reach", body = schema::AgentHealth)))]
 async fn health(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = api.authorize(&headers, Scope::Read)?;
     let row = find(&api, &caller, &id).await?;
@@ -136,6 +154,9 @@ async fn health(State(api): State<Api>, Path(id): Path<String>, headers: HeaderM
 
 /// Changes settings by a JSON merge patch (RFC 7396) over what was set for the agent; `null` goes back to the
 /// configuration's value.
+#[utoipa::path(patch, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+    request_body(content = AgentSettings, description = "Settings to change; null goes back to the configuration's value", example = json!({"stalled_after": "15m", "budget": {"hourly_usd": 5}})),
+    responses((status = 200, description = "The agent as it is now", body = schema::AgentWithPolicy), doc::Keyed, doc::Found, doc::Sent))]
 async fn change(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Json<Value>, ApiError> {
     let (parts, body) = request.into_parts();
     let caller = api.authorize(&parts.headers, Scope::Admin)?;
@@ -176,12 +197,18 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
+/// Stops watching an agent until it is resumed.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/pause", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+    responses((status = 200, description = "The agent as it is now", body = schema::AgentWithPolicy), doc::Keyed, doc::Found))]
 async fn pause(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let caller = api.authorize(&headers, Scope::Admin)?;
     let row = find(&api, &caller, &id).await?;
     changed(&api, caller, row.id, Work::Pause { agent: row.id, paused: true }).await
 }
 
+/// Watches a paused agent again.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/resume", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+    responses((status = 200, description = "The agent as it is now", body = schema::AgentWithPolicy), doc::Keyed, doc::Found))]
 async fn resume(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let caller = api.authorize(&headers, Scope::Admin)?;
     let row = find(&api, &caller, &id).await?;
@@ -199,12 +226,18 @@ async fn changed(api: &Api, caller: Caller, id: AgentId, work: Work) -> Result<J
     }
 }
 
-#[derive(Default, Deserialize)]
+/// Why a restart is asked for.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default)]
 struct RestartBody {
+    /// In words; kept in part.
     reason: Option<String>,
 }
 
+/// Asks a runner to restart an agent; while a restart is open, joins it.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/restart", tag = "Commands", security(("api_key" = ["command"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+    request_body(content = Option<RestartBody>, example = json!({"reason": "stuck since noon"})),
+    responses((status = 202, description = "Queued", body = schema::Restart), (status = 200, description = "One was open already", body = schema::Restart), doc::Keyed, doc::Found, doc::Sent, doc::Conflict))]
 async fn restart(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let caller = api.authorize(&parts.headers, Scope::Command)?;

@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Api, agents};
-use crate::http::{ApiError, Path, Query};
-use crate::model::{AgentId, Command, Event, EventId, Scope, Timestamp};
+use super::{Api, agents, schema};
+use crate::http::{ApiError, Path, Query, doc};
+use crate::model::{AgentId, Command, Event, EventId, ProjectId, Scope, Timestamp};
 use crate::store::EventQuery;
 
 /// Events of one answer when nothing is said.
@@ -17,24 +19,31 @@ const LIMIT_DEFAULT: usize = 100;
 /// Events of one answer at most.
 const LIMIT_MAX: usize = 1000;
 
-pub fn routes(api: Api) -> axum::Router {
-    axum::Router::new()
-        .route("/api/v1/events", get(all))
-        .route("/api/v1/agents/{id}/events", get(of_agent))
-        .route("/api/v1/commands/history", get(commands))
-        .with_state(api)
+pub fn routes(api: Api) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(all)).routes(routes!(of_agent)).routes(routes!(commands)).with_state(api)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Page {
+    /// Rows at most.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<String>,
+    /// Only events with a lower number: the `id` of the last one of the page before.
+    #[param(value_type = Option<u64>, minimum = 1)]
     before: Option<String>,
 }
 
+/// What happened in the project, newest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "Events", security(("api_key" = ["read"])), params(Page),
+    responses((status = 200, description = "Events", body = schema::EventPage), doc::Keyed, doc::Asked))]
 async fn all(State(api): State<Api>, headers: HeaderMap, Query(page): Query<Page>) -> Result<Json<Value>, ApiError> {
     events(&api, &headers, None, &page).await
 }
 
+/// What happened to one agent, newest first.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/events", tag = "Events", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7"), Page),
+    responses((status = 200, description = "Events", body = schema::EventPage), doc::Keyed, doc::Found, doc::Asked))]
 async fn of_agent(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -49,9 +58,18 @@ async fn events(api: &Api, headers: &HeaderMap, agent: Option<AgentId>, page: &P
     let caller = api.authorize(headers, Scope::Read)?;
     let limit = agents::number("limit", page.limit.as_deref(), LIMIT_DEFAULT, 1, LIMIT_MAX)?;
     let before = agents::number("before", page.before.as_deref(), usize::MAX >> 1, 1, usize::MAX >> 1)?;
+    if let Some(id) = agent {
+        agents::find(api, &caller, &id.to_string()).await?;
+    }
     let before = Some(EventId(i64::try_from(before).unwrap_or(i64::MAX)));
     let found = api.store.events(EventQuery { project: caller.project, agent, before, limit }).await?;
     Ok(Json(json!({"events": found.iter().map(event).collect::<Vec<_>>()})))
+}
+
+/// The number of the project's newest event; 0 when there is none.
+pub async fn newest(api: &Api, project: ProjectId) -> Result<EventId, ApiError> {
+    let query = EventQuery { project, agent: None, before: None, limit: 1 };
+    Ok(api.store.events(query).await?.first().map_or(EventId(0), |event| event.id))
 }
 
 /// An event as JSON.
@@ -70,6 +88,9 @@ pub fn event(event: &Event) -> Value {
     })
 }
 
+/// What runners were asked to do and what became of it, newest first.
+#[utoipa::path(get, path = "/api/v1/commands/history", tag = "Commands", security(("api_key" = ["read"])), params(("limit" = Option<u32>, Query, description = "Rows at most", minimum = 1, maximum = 1000)),
+    responses((status = 200, description = "Commands", body = schema::CommandPage), doc::Keyed, doc::Asked))]
 async fn commands(
     State(api): State<Api>,
     headers: HeaderMap,

@@ -7,9 +7,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::schema;
 use crate::clock::Stopwatch;
 use crate::store::Store;
 
@@ -25,15 +27,21 @@ pub struct HealthRoutes {
 
 impl HealthRoutes {
     /// The routes.
-    pub fn routes(self) -> axum::Router {
-        axum::Router::new().route("/health", get(alive)).route("/ready", get(ready)).with_state(self)
+    pub fn routes(self) -> OpenApiRouter {
+        OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready)).with_state(self)
     }
 }
 
+/// That the process runs.
+#[utoipa::path(get, path = "/health", tag = "Gateway", security(()),
+    responses((status = 200, description = "It runs", body = schema::Alive)))]
 async fn alive() -> Response {
     Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
 }
 
+/// Whether the gateway can do its work; answers in less than 100 ms.
+#[utoipa::path(get, path = "/ready", tag = "Gateway", security(()),
+    responses((status = 200, description = "It can", body = schema::Ready), (status = 503, description = "Something that matters is out", body = schema::Ready)))]
 async fn ready(State(state): State<HealthRoutes>) -> Response {
     let watch = Stopwatch::start();
     let problem = match tokio::time::timeout(PROBE_TIMEOUT, state.store.ping()).await {

@@ -1,14 +1,19 @@
 //! The API that people and programs read the fleet by, and change agents with.
 
 mod agents;
+pub mod docs;
 mod events;
 mod health;
+pub mod schema;
+mod stream;
 mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use tokio::sync::{Semaphore, watch};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::clock::Clock;
 use crate::http::ApiError;
@@ -18,6 +23,7 @@ use crate::model::{Caller, ProjectId, Scope, Timestamp};
 use crate::store::{Store, StoreError};
 
 pub use health::HealthRoutes;
+pub use stream::STREAMS_MAX;
 
 /// What the API works with.
 #[derive(Clone)]
@@ -36,6 +42,10 @@ pub struct Api {
     pub restarts_from: Timestamp,
     /// What the configuration says.
     pub rules: Arc<dyn Rules>,
+    /// Becomes true when the gateway stops; streams end then.
+    pub stop: watch::Receiver<bool>,
+    /// How many more streams may be opened.
+    pub streams: Arc<Semaphore>,
 }
 
 impl Api {
@@ -57,6 +67,6 @@ impl From<StoreError> for ApiError {
 }
 
 /// All routes that need a key.
-pub fn routes(api: Api) -> axum::Router {
-    agents::routes(api.clone()).merge(events::routes(api))
+pub fn routes(api: Api) -> OpenApiRouter {
+    agents::routes(api.clone()).merge(events::routes(api.clone())).merge(stream::routes(api))
 }

@@ -142,6 +142,7 @@ impl Core {
             config: config.clone(),
             forward,
             board,
+            stop: stopped.clone(),
         };
         let routers = Routers {
             http: routes::http(&parts, bound),

@@ -8,6 +8,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use tokio::sync::{Semaphore, watch};
+use utoipa_axum::router::OpenApiRouter;
 
 use super::rules::ConfigRules;
 use crate::api::{self, Api, HealthRoutes};
@@ -20,7 +22,7 @@ use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, SharedPresence};
 use crate::model::Timestamp;
-use crate::receivers::{heartbeat, langfuse, otlp, probes};
+use crate::receivers::{alertmanager, heartbeat, langfuse, otlp, ping, probes};
 use crate::store::Store;
 use crate::telemetry::{IngestOutcome, ProcessMetrics};
 
@@ -37,16 +39,20 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub forward: Forward,
     pub board: probes::Board,
+    /// Becomes true when the gateway stops.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// Port 4317.
 pub fn otlp_grpc(parts: &Parts) -> Router {
-    counted(otlp::grpc::routes(parts.otlp()), parts, "otlp_grpc")
+    otlp::grpc::routes(parts.otlp()).layer(from_fn_with_state((parts.metrics.clone(), "otlp_grpc"), count))
 }
 
 /// Port 4318.
 pub fn otlp_http(parts: &Parts) -> Router {
-    with_fallbacks(counted(otlp::http::routes(parts.otlp()), parts, "otlp_http").merge(parts.health()))
+    let (router, _) =
+        counted(otlp::http::routes(parts.otlp()), parts, "otlp_http").merge(parts.health()).split_for_parts();
+    with_fallbacks(router)
 }
 
 /// Port 4319: everything else, and OTLP over HTTP once more, for senders that know only one address.
@@ -74,6 +80,19 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         presence: parts.presence.clone(),
         restarts_from: parts.restarts_from,
         rules: parts.rules.clone(),
+        stop: parts.stop.clone(),
+        streams: Arc::new(Semaphore::new(api::STREAMS_MAX)),
+    };
+    let pings = ping::Pings {
+        committer: parts.committer.clone(),
+        keyring: parts.keyring.clone(),
+        clock: parts.clock.clone(),
+        store: parts.store.clone(),
+    };
+    let alerts = alertmanager::AlertmanagerWebhook {
+        committer: parts.committer.clone(),
+        keyring: parts.keyring.clone(),
+        clock: parts.clock.clone(),
     };
     let exporter = PrometheusExporter::new(
         parts.store.clone(),
@@ -86,13 +105,16 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
     let router = counted(heartbeat::routes(heartbeats), parts, "heartbeat")
         .merge(counted(langfuse::routes(webhook), parts, "langfuse"))
         .merge(counted(otlp::http::routes(parts.otlp()), parts, "otlp_http"))
+        .merge(counted(ping::routes(pings), parts, "ping"))
+        .merge(counted(alertmanager::routes(alerts), parts, "alertmanager"))
         .merge(control::routes(commands))
         .merge(api::routes(api))
         .merge(prometheus::routes(exporter))
         .merge(probes::routes(probes::Dependencies { board: parts.board.clone(), keyring: parts.keyring.clone() }))
-        .merge(forward::proxy::routes(parts.forward.clone(), parts.keyring.clone()))
         .merge(parts.health());
-    with_fallbacks(router)
+    // What is passed on to another Langfuse is that one's API, and documented there.
+    let passed_on = forward::proxy::routes(parts.forward.clone(), parts.keyring.clone());
+    with_fallbacks(api::docs::with_docs(router).merge(passed_on))
 }
 
 impl Parts {
@@ -107,7 +129,7 @@ impl Parts {
         }
     }
 
-    fn health(&self) -> Router {
+    fn health(&self) -> OpenApiRouter {
         HealthRoutes { store: self.store.clone() }.routes()
     }
 }
@@ -121,7 +143,7 @@ fn with_fallbacks(router: Router) -> Router {
 }
 
 /// Counts what a receiver answers.
-fn counted(router: Router, parts: &Parts, receiver: &'static str) -> Router {
+fn counted(router: OpenApiRouter, parts: &Parts, receiver: &'static str) -> OpenApiRouter {
     router.layer(from_fn_with_state((parts.metrics.clone(), receiver), count))
 }
 

@@ -54,9 +54,15 @@ impl Client {
         let endpoint = Url::parse(&with_scheme)
             .with_context(|| format!("{endpoint:?} is not an address; write for example {ENDPOINT_DEFAULT}"))?;
         let first_key = || std::fs::read_to_string(data_dir.join("api-key")).ok();
-        let key = reach.api_key.clone().filter(|key| !key.is_empty()).or_else(first_key).ok_or_else(|| {
-            anyhow!("an API key is needed: give --api-key or set PULSEGATE_API_KEY (`pulsegate keys create` makes one)")
-        })?;
+        // What scripts written for ClevAgent have set already.
+        let former = || std::env::var("CLEVAGENT_API_KEY").ok().filter(|key| !key.is_empty());
+        let key = reach.api_key.clone().filter(|key| !key.is_empty()).or_else(former).or_else(first_key).ok_or_else(
+            || {
+                anyhow!(
+                    "an API key is needed: give --api-key or set PULSEGATE_API_KEY (`pulsegate keys create` makes one)"
+                )
+            },
+        )?;
         // Fails only when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -75,18 +81,24 @@ impl Client {
     /// Sends a request, with a JSON body if there is one, and gives the JSON answer. A refusal is an error that says
     /// what the gateway said.
     pub fn request(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        self.block_on(async {
-            let request = self.prepare(method, path)?;
-            let request = match body {
-                Some(body) => request.json(body),
-                None => request,
-            };
-            let answer = request.send().await.map_err(|e| self.unreachable(&e))?;
-            let status = answer.status();
-            let text = answer.text().await.map_err(|e| self.unreachable(&e))?;
-            let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-            if status.is_success() { Ok(value) } else { Err(refused(status, &value)) }
+        let request = self.prepare(method, path)?;
+        self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
         })
+    }
+
+    /// Sends a request made by [`Client::prepare`] and gives the answer as [`Client::request`] does.
+    pub fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        self.block_on(async { self.read(request.send().await.map_err(|e| self.unreachable(&e))?).await })
+    }
+
+    /// The JSON of an answer; a refusal is an error that says what the gateway said.
+    pub async fn read(&self, answer: reqwest::Response) -> anyhow::Result<Value> {
+        let status = answer.status();
+        let text = answer.text().await.map_err(|e| self.unreachable(&e))?;
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if status.is_success() { Ok(value) } else { Err(refused(status, &value)) }
     }
 
     /// An agent by its number or its name.

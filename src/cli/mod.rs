@@ -1,8 +1,14 @@
 //! Subcommands and exit codes.
 
+mod agents;
 mod client;
+mod events;
 mod explain;
 mod keys;
+mod ping;
+mod shown;
+mod sse;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +39,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure while running, 2 wrong usage, 3 invalid configuration, \
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure while running (client commands: the gateway refused or was not reached), 2 wrong usage, 3 invalid configuration, \
 4 data directory or store unusable, 5 address not available.";
 
 #[derive(Args)]
@@ -60,6 +66,14 @@ enum Command {
     /// Make, list and revoke API keys, also while the gateway runs
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// All agents as a table: status, last sign of life, tokens, cost, reason
+    Status(status::StatusCommand),
+    /// Send one heartbeat
+    Ping(ping::PingCommand),
+    /// Look at agents and change them
+    Agents(agents::AgentsCommand),
+    /// What happened, and with --follow what happens
+    Events(events::EventsCommand),
     /// Why an agent has its status: conditions, deadlines, signals, restarts
     Explain(explain::ExplainCommand),
 }
@@ -119,6 +133,10 @@ pub fn run() -> ExitCode {
         Some(Command::Serve { test_clock }) => serve(&cli.common, &environment, test_clock.as_deref()),
         Some(Command::Config(command)) => look_at_config(&cli.common, &command, &environment),
         Some(Command::Explain(command)) => explain::run(&cli.common.data_dir, &command),
+        Some(Command::Status(command)) => status::run(&cli.common.data_dir, &command),
+        Some(Command::Ping(command)) => ping::run(&cli.common.data_dir, &command),
+        Some(Command::Agents(command)) => agents::run(&cli.common.data_dir, &command),
+        Some(Command::Events(command)) => events::run(&cli.common.data_dir, &command),
         Some(Command::Keys(command)) => keys::run(&cli.common, command, &environment),
     };
     match result {

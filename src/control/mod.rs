@@ -15,6 +15,6 @@ pub struct Control {
 }
 
 /// The routes of the published runner.
-pub fn routes(control: Control) -> axum::Router {
+pub fn routes(control: Control) -> utoipa_axum::router::OpenApiRouter {
     compatible::routes(control)
 }

@@ -61,10 +61,10 @@ pub fn apply(state: &mut AgentState, observation: &Observation, policy: &Policy,
         Body::Problem(problem) => {
             signals::problem(state, problem, source, now, &mut effects);
             if problem.restart {
-                ask_after_problem(state, &problem.message, policy, &moment, &mut effects);
+                ask_after_problem(state, &problem.message, source, policy, &moment, &mut effects);
             }
         }
-        Body::Recovered => signals::good_report(state),
+        Body::Recovered => signals::recovered(state, source, now),
         Body::Dependency(report) => signals::dependency(state, report, now),
         Body::Command(update) => restart::note(state, update, policy, now),
         Body::Paused(paused) => {
@@ -180,28 +180,38 @@ fn tell_exhausted(state: &mut AgentState, policy: &Policy, now: Timestamp, effec
 }
 
 /// Someone told of an error and may ask for a restart; policy and dose limits decide.
-fn ask_after_problem(state: &AgentState, message: &str, policy: &Policy, moment: &Moment<'_>, effects: &mut Effects) {
+fn ask_after_problem(
+    state: &AgentState,
+    message: &str,
+    source: Source,
+    policy: &Policy,
+    moment: &Moment<'_>,
+    effects: &mut Effects,
+) {
+    let (origin, who) = match source {
+        Source::Alertmanager => (CommandOrigin::WebhookAlertmanager, "Alertmanager told of an alert"),
+        _ => (CommandOrigin::WebhookLangfuse, "Langfuse told of an error"),
+    };
     match restart::decide(state, policy, moment) {
         restart::Decision::Now => {
-            let origin = CommandOrigin::WebhookLangfuse;
-            effects.restart = Some(RestartWish { origin, reason: format!("Langfuse told of an error: {message}") });
+            effects.restart = Some(RestartWish { origin, reason: format!("{who}: {message}") });
         }
         restart::Decision::NotBefore(at) => {
-            effects.events.push(refused(moment.now, &format!("not before {}", at.time_of_day())));
+            effects.events.push(refused(moment.now, source, &format!("not before {}", at.time_of_day())));
         }
         restart::Decision::No(restart::Obstacle::NotWanted) => {}
-        restart::Decision::No(obstacle) => effects.events.push(refused(moment.now, &obstacle.to_string())),
+        restart::Decision::No(obstacle) => effects.events.push(refused(moment.now, source, &obstacle.to_string())),
     }
 }
 
-fn refused(now: Timestamp, why: &str) -> EventDraft {
+fn refused(now: Timestamp, source: Source, why: &str) -> EventDraft {
     EventDraft {
         kind: EventKind::Restart,
         at: now,
         transition: None,
         hard: false,
         cause: format!("restart not queued: {why}"),
-        evidence: json!({"outcome": "refused", "why": why, "source": Source::Langfuse.word()}),
+        evidence: json!({"outcome": "refused", "why": why, "source": source.word()}),
     }
 }
 

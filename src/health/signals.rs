@@ -169,14 +169,22 @@ pub fn activity(
 pub fn problem(state: &mut AgentState, told: &Problem, source: Source, now: Timestamp, effects: &mut Effects) {
     state.life.hear(source, now);
     report(state, source, &told.message, now);
-    if told.failure {
+    // An alert is somebody's judgement of the agent, not the result of a piece of its work.
+    let is_alert = source == Source::Alertmanager;
+    if told.failure && is_alert {
+        state.last_error = Some(ErrorNote::new(now, &told.message));
+    } else if told.failure {
         if source == Source::Langfuse {
             state.totals.langfuse_errors = state.totals.langfuse_errors.saturating_add(1);
         }
         failure(state, &told.message, now);
     }
     effects.events.push(EventDraft {
-        kind: if told.failure { EventKind::LangfuseError } else { EventKind::LangfuseNotice },
+        kind: match (is_alert, told.failure) {
+            (true, _) => EventKind::Alert,
+            (false, true) => EventKind::LangfuseError,
+            (false, false) => EventKind::LangfuseNotice,
+        },
         at: now,
         transition: None,
         hard: told.failure,
@@ -287,6 +295,18 @@ fn report(state: &mut AgentState, source: Source, message: &str, now: Timestamp)
     let since = state.report.as_ref().map_or(now, |r| r.since);
     let message = message[..message.floor_char_boundary(REPORT_TEXT_BYTES_MAX)].into();
     state.report = Some(Report { source, since, at: now, good_since: 0, message });
+}
+
+/// A third party tells that the trouble is over. An alert that is resolved ends what it began; other words count as one
+/// good report.
+pub fn recovered(state: &mut AgentState, source: Source, now: Timestamp) {
+    state.life.hear(source, now);
+    match &state.report {
+        Some(report) if source == Source::Alertmanager && report.source == source => state.report = None,
+        // Trouble that the agent itself or somebody else told of meanwhile is not the alert's to end.
+        _ if source == Source::Alertmanager => {}
+        _ => good_report(state),
+    }
 }
 
 /// Two good reports in a row end a self-reported or told trouble.

@@ -6,6 +6,7 @@ mod backoff;
 pub mod body;
 pub mod client;
 mod context;
+pub mod doc;
 pub mod edge;
 mod error;
 mod extract;

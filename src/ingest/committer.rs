@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::{error, warn};
 
 use super::intake::{Intake, Outcome};
@@ -51,6 +51,8 @@ pub struct CommitterConfig {
 pub struct Committer {
     queue: mpsc::Sender<Job>,
     room: Room,
+    /// Counts the commits that made events.
+    news: watch::Receiver<u64>,
 }
 
 /// How much more may wait.
@@ -110,8 +112,14 @@ impl Committer {
             presence: config.presence.clone(),
             metrics: config.metrics.clone(),
         };
-        let lane = tokio::spawn(run(config, room.clone(), jobs));
-        (Self { queue, room }, lane)
+        let (tell, news) = watch::channel(0);
+        let lane = tokio::spawn(run(config, room.clone(), jobs, tell));
+        (Self { queue, room, news }, lane)
+    }
+
+    /// Changes whenever a commit has made events: a wake-up for those who read them from the store.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.clone()
     }
 
     /// Hands something in and waits until it is durable.
@@ -145,7 +153,7 @@ impl Room {
     }
 }
 
-async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>) {
+async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>, news: watch::Sender<u64>) {
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, config.batch_requests_max).await > 0 {
         // Requests that lie in socket buffers get their turn first, to share the commit. None is waited for.
@@ -160,8 +168,11 @@ async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>)
         let (intakes, replies): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|job| (job.intake, (job.reply, job._request, job._bytes))).unzip();
         match commit(&config, intakes).await {
-            Ok(outcomes) => {
+            Ok((outcomes, has_events)) => {
                 config.metrics.commit_done(watch.elapsed(), size);
+                if has_events {
+                    news.send_modify(|n| *n = n.wrapping_add(1));
+                }
                 // A sender that hung up does not want to know.
                 replies.into_iter().zip(outcomes).for_each(|((reply, ..), outcome)| drop(reply.send(Ok(outcome))));
             }
@@ -177,7 +188,8 @@ async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>)
     }
 }
 
-async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<Vec<Outcome>, StoreError> {
+/// Gives the outcomes, and whether there are new events.
+async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<(Vec<Outcome>, bool), StoreError> {
     let (first, mut transaction) = config.store.begin(first_load(&batch)).await?;
     let wanted = second_load(&batch, &first);
     let second = if wanted.agents.is_empty() && wanted.agent_ids.is_empty() {
@@ -198,9 +210,10 @@ async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<Vec<Outc
         ids: &config.ids,
     };
     let (outcomes, writes) = plan(batch, first, second, &context);
+    let has_events = !writes.events.is_empty();
     transaction.commit(writes).await?;
     config.presence.committed(now);
-    Ok(outcomes)
+    Ok((outcomes, has_events))
 }
 
 const fn classify(error: &StoreError) -> CommitFailure {

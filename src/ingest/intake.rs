@@ -1,7 +1,7 @@
 //! What can be asked of the committer, and what it answers. Every change of stored state is one of these.
 
 use crate::model::{
-    AgentId, AgentNameError, Body, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Status,
+    AgentId, AgentNameError, Body, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Source, Status,
     Timestamp, TraceKey, TraceSpans,
 };
 use crate::store::PresenceWrite;
@@ -24,6 +24,8 @@ pub struct Intake {
 pub enum Work {
     /// Take in observations; agents that do not exist come to exist. → [`Outcome::Observed`], one per observation.
     Observe(Vec<Observation>),
+    /// Take in observations of agents that exist; for others the answer is [`Refusal::NoAgent`]. → [`Outcome::Observed`]
+    ObserveKnown(Vec<Observation>),
     /// Take in spans. → [`Outcome::Done`]
     Spans {
         /// When they arrived.
@@ -102,6 +104,8 @@ pub enum Verdict {
 /// What a third party told, before it is known which agent it is about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
+    /// Who tells it.
+    pub source: Source,
     /// Possible agents, the best first, each with how it was found. Only agents that exist are taken.
     pub candidates: Vec<Candidate>,
     /// What is told of the agent.
@@ -141,7 +145,7 @@ pub enum Tone {
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// To [`Work::Observe`].
+    /// To [`Work::Observe`] and [`Work::ObserveKnown`].
     Observed(Vec<Result<Seen, Refusal>>),
     /// To [`Work::Notices`].
     Noticed(Vec<NoticeOutcome>),

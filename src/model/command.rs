@@ -61,6 +61,8 @@ pub enum CommandOrigin {
     PolicyErroring,
     /// The agent's policy, because Langfuse told of an error.
     WebhookLangfuse,
+    /// The agent's policy, because an alert fires.
+    WebhookAlertmanager,
 }
 
 impl CommandOrigin {
@@ -73,6 +75,7 @@ impl CommandOrigin {
             Self::PolicyLooping => "policy:looping",
             Self::PolicyErroring => "policy:erroring",
             Self::WebhookLangfuse => "webhook:langfuse",
+            Self::WebhookAlertmanager => "webhook:alertmanager",
         }
     }
 

@@ -31,6 +31,10 @@ pub enum EventKind {
     BudgetExceeded,
     /// Restarts of a project fail one after the other: automatic ones are halted.
     RestartsHalted,
+    /// Alertmanager told of an alert that fires or is resolved.
+    Alert,
+    /// What a job said in a ping that is only to be kept.
+    Log,
 }
 
 impl EventKind {
@@ -48,6 +52,8 @@ impl EventKind {
             Self::BudgetExceeded => "budget_exceeded",
             Self::RestartsHalted => "restarts_halted",
             Self::SilentGroup => "silent_group",
+            Self::Alert => "alert",
+            Self::Log => "log",
         }
     }
 }

@@ -39,12 +39,22 @@ pub enum Source {
     Gateway,
     /// Probes of what agents depend on.
     Probe,
+    /// Alerts of a Prometheus Alertmanager.
+    Alertmanager,
 }
 
 impl Source {
     /// Every source that stands in labels and in `sources` of a status row.
-    pub const ALL: [Self; 7] =
-        [Self::Agent, Self::Supervisor, Self::Otlp, Self::Langfuse, Self::Opamp, Self::Gateway, Self::Probe];
+    pub const ALL: [Self; 8] = [
+        Self::Agent,
+        Self::Supervisor,
+        Self::Otlp,
+        Self::Langfuse,
+        Self::Opamp,
+        Self::Gateway,
+        Self::Probe,
+        Self::Alertmanager,
+    ];
 
     /// The word used in JSON and labels.
     pub const fn word(self) -> &'static str {
@@ -56,6 +66,7 @@ impl Source {
             Self::Opamp => "opamp",
             Self::Gateway => "gateway",
             Self::Probe => "probe",
+            Self::Alertmanager => "alertmanager",
         }
     }
 }

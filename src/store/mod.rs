@@ -8,7 +8,7 @@ pub mod memory;
 pub mod sqlite;
 mod tables;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -203,6 +203,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is remembered of a project as a whole, and how its agents are.
     async fn project_state(&self, project: ProjectId) -> Result<(ProjectState, ProjectCounts), StoreError>;
+
+    /// Events of a project, or of one of its agents, whose number is higher than `after`: the oldest first, at most `limit`.
+    async fn events_after(
+        &self,
+        project: ProjectId,
+        agent: Option<AgentId>,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        // From the newest one back, a page at a time; a store that can read forwards does.
+        let (mut found, mut before) = (VecDeque::new(), None);
+        loop {
+            let page = self.events(EventQuery { project, agent, before, limit: limit.max(1) }).await?;
+            let Some(last) = page.last().map(|event| event.id) else { break };
+            for event in page.into_iter().filter(|event| event.id > after) {
+                found.push_front(event);
+            }
+            found.truncate(limit);
+            if last <= after {
+                break;
+            }
+            before = Some(last);
+        }
+        Ok(found.into())
+    }
+
     /// Commands of a project, newest first.
     async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError>;
 

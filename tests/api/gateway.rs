@@ -127,6 +127,21 @@ impl Gateway {
         key
     }
 
+    /// Revokes a key, in force at once.
+    pub async fn revoke(&self, key: &str) {
+        let store = self.app().store();
+        let keys = store.keys().await.unwrap();
+        let mut key = keys.into_iter().find(|k| k.id == key_id(key.as_bytes())).unwrap();
+        key.revoked_at = Some(self.now());
+        store.put_key(key).await.unwrap();
+        self.app().refresh().await.unwrap();
+    }
+
+    /// A request without anything, to be sent by hand.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.app().addresses().http))
+    }
+
     /// A request with a key and, unless it is `null`, a JSON body.
     pub async fn call(&self, key: &str, method: Method, path: &str, body: Value) -> Answer {
         self.call_with(key, method, path, body, &[]).await

@@ -1,5 +1,10 @@
 //! The API as a client meets it: a whole gateway in this process, over HTTP, at a time that the story sets.
 
 mod agents;
+mod alerts;
+mod docs;
 mod gateway;
 mod limits;
+mod matrix;
+mod pings;
+mod stream;

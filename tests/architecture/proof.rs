@@ -134,3 +134,10 @@ fn drafts_are_found_even_in_tests() {
     let found = rules::unfinished(&made_up(&[("src/a.rs", &text)]));
     assert_eq!(found.iter().map(|f| f.line).collect::<Vec<_>>(), [2]);
 }
+
+#[test]
+fn a_route_without_documentation_is_found() {
+    let found = |text: &str| rules::documented_routes(&made_up(&[("src/api/x.rs", text)])).len();
+    assert_eq!(found("fn f() { Router::new().route(\"/x\", get(f)).route(PATH, get(f)); }"), 2);
+    assert_eq!(found("fn f() { Router::new()\n.route(\n\"/x/\", get(f)).routes(routes!(f)); }"), 0);
+}

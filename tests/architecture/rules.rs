@@ -126,6 +126,25 @@ pub fn panics(files: &[File], allowed: &[Allowed]) -> Vec<Finding> {
     found
 }
 
+/// A route is made by `routes!`, which takes its path from the documentation, so that none is without. Only the same
+/// route with a trailing slash, the files that the documentation's pages load, and the API of another Langfuse that is passed
+/// on may be made by hand.
+pub fn documented_routes(files: &[File]) -> Vec<Finding> {
+    const BY_HAND: [&str; 2] = ["src/api/docs/pages.rs", "src/exporters/forward/proxy.rs"];
+    let mut found = Vec::new();
+    for file in files.iter().filter(|f| !BY_HAND.contains(&f.path.as_str())) {
+        for (at, call) in file.code.match_indices(".route(") {
+            let argument = file.text[at + call.len()..].trim_start();
+            let path = argument.strip_prefix('"').and_then(|rest| rest.split('"').next());
+            if path.is_none_or(|path| !path.ends_with('/')) {
+                let remedy = "describe the handler by `#[utoipa::path(…)]` and add it by `.routes(routes!(handler))`";
+                found.push(finding(file, line_of(&file.code, at), remedy.into()));
+            }
+        }
+    }
+    found
+}
+
 /// Nothing unfinished, in tests neither.
 pub fn unfinished(files: &[File]) -> Vec<Finding> {
     let mut found = Vec::new();

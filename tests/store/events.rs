@@ -59,6 +59,24 @@ pub async fn events_are_read_by_agent_by_age_and_by_number_of_rows(fixture: Fixt
     assert!(causes(&*store, EventQuery { limit: 0, ..all(P1) }).await.is_empty());
 }
 
+pub async fn events_after_a_number_come_oldest_first(fixture: Fixture) {
+    let store = fixture.open();
+    let (a, b) = (Some(AgentId(1)), Some(AgentId(2)));
+    let agents = [a, b, None, a];
+    put(&*store, agents.iter().zip(1..).map(|(agent, n)| event(P1, *agent, n, &n.to_string())).collect()).await;
+    put(&*store, vec![event(P2, a, 5, "theirs")]).await;
+    let read = async |project, agent, after, limit| -> Vec<String> {
+        let found = store.events_after(project, agent, EventId(after), limit).await.unwrap();
+        found.into_iter().map(|e| e.draft.cause).collect()
+    };
+    assert_eq!(read(P1, None, 0, 100).await, ["1", "2", "3", "4"]);
+    let first = store.events_after(P1, None, EventId(0), 1).await.unwrap()[0].id;
+    assert_eq!(read(P1, None, first.0, 2).await, ["2", "3"], "the oldest of those that follow");
+    assert_eq!(read(P1, a, first.0, 100).await, ["4"]);
+    assert_eq!(read(P2, None, 0, 100).await, ["theirs"]);
+    assert!(read(P1, None, i64::MAX, 100).await.is_empty());
+}
+
 pub async fn a_project_never_sees_anothers_events(fixture: Fixture) {
     let store = fixture.open();
     put(&*store, vec![event(P1, Some(AgentId(1)), 1, "mine"), event(P2, Some(AgentId(2)), 2, "theirs")]).await;

@@ -80,6 +80,7 @@ conformance! {
     events {
         events_are_numbered_in_order,
         events_are_read_by_agent_by_age_and_by_number_of_rows,
+        events_after_a_number_come_oldest_first,
         a_project_never_sees_anothers_events,
         old_events_are_forgotten_project_by_project_and_numbers_go_on,
     }

@@ -15,22 +15,22 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use tokio::sync::Semaphore;
 use tracing::warn;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::fleet::FleetText;
 use self::query::{Selection, Shard};
 use self::stream::Page;
 use self::text::Format;
 use crate::clock::Clock;
-use crate::http::ApiError;
 use crate::http::auth::Keyring;
+use crate::http::{ApiError, doc};
 use crate::model::{AgentId, ProjectId, Scope};
 use crate::store::{AgentRow, Store, StoreError};
 use crate::telemetry::ProcessMetrics;
@@ -92,10 +92,19 @@ impl PrometheusExporter {
 }
 
 /// `GET /metrics`.
-pub fn routes(exporter: PrometheusExporter) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(exporter)
+pub fn routes(exporter: PrometheusExporter) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(metrics)).with_state(exporter)
 }
 
+/// All metrics, of the fleet and of the gateway, for Prometheus.
+///
+/// Open while the gateway listens on a loopback address only, unless configured otherwise; else a key with the scope `read`
+/// is needed and shows the agents of its project.
+#[utoipa::path(get, path = "/metrics", tag = "Metrics", security((), ("api_key" = ["read"])),
+    params(("collect[]" = Option<Vec<String>>, Query, description = "Only `process` or only `agents`"),
+        ("shard" = Option<String>, Query, description = "Part i of n of the agents, as `i/n`", example = "0/4")),
+    responses((status = 200, description = "Prometheus text 0.0.4, or OpenMetrics where asked for", content((String = "text/plain"), (String = "application/openmetrics-text"))),
+        doc::Unreadable, doc::Keyed))]
 async fn metrics(
     State(exporter): State<PrometheusExporter>,
     headers: HeaderMap,

@@ -45,7 +45,7 @@ fn exporter(rows: Vec<AgentRow>, fails: bool, require_key: bool) -> PrometheusEx
 
 async fn get(exporter: &PrometheusExporter, path: &str, headers: &[(&str, &str)]) -> Response {
     let request = headers.iter().fold(Request::get(path), |r, (name, value)| r.header(*name, *value));
-    routes(exporter.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    axum::Router::from(routes(exporter.clone())).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
 async fn read(response: Response) -> String {

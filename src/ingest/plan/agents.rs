@@ -17,6 +17,13 @@ impl Planner<'_> {
         self.look(&observation.agent)
     }
 
+    /// Takes in one observation of an agent that has to exist.
+    pub(super) fn observe_known(&mut self, observation: &Observation) -> Result<Seen, Refusal> {
+        let known = self.agent_ids.get(&observation.agent).copied().filter(|id| self.agents.contains_key(id));
+        self.apply(known.ok_or(Refusal::NoAgent)?, observation);
+        self.look(&observation.agent)
+    }
+
     /// Answers observations that were handed in before, from the state as it is. An agent that does not exist was
     /// refused then, so that what is told of it has not counted yet.
     pub(super) fn observe_again(&mut self, observations: &[Observation]) -> Vec<Result<Seen, Refusal>> {

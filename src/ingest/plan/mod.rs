@@ -112,6 +112,9 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
             Work::Observe(observations) => {
                 set.agents.extend(observations.iter().map(|o| AgentLookup { key: o.agent.clone(), create: true }));
             }
+            Work::ObserveKnown(observations) => {
+                set.agents.extend(observations.iter().map(|o| AgentLookup { key: o.agent.clone(), create: false }));
+            }
             Work::Spans { traces, .. } => {
                 for spans in traces {
                     set.agents.extend(trace_agents(intake.project, spans.trace, Some(spans), &spans.service));
@@ -201,6 +204,9 @@ impl<'a> Planner<'a> {
             _ if is_duplicate => Outcome::Duplicate,
             Work::Observe(observations) => {
                 Outcome::Observed(observations.into_iter().map(|o| self.observe(&o)).collect())
+            }
+            Work::ObserveKnown(observations) => {
+                Outcome::Observed(observations.into_iter().map(|o| self.observe_known(&o)).collect())
             }
             Work::Spans { received_at, traces } => self.spans(project, received_at, traces),
             Work::Notices(notices) => {

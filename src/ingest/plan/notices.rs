@@ -20,18 +20,30 @@ impl Planner<'_> {
             return NoticeOutcome { agent, restart_queued: false, duplicate: true };
         }
         let Some((id, key, _)) = found else {
-            self.keep_event(project, None, &notice);
+            // What an agent says of itself is nothing without the agent.
+            if notice.source != Source::Agent {
+                self.keep_event(project, None, &notice);
+            }
             return NoticeOutcome { agent: None, restart_queued: false, duplicate: false };
         };
         let was_open = self.open_restart(id);
         match notice.tone {
             Tone::Error | Tone::Warning => {
                 let failure = notice.tone == Tone::Error;
-                let event = if failure { "langfuse_error" } else { "langfuse_warning" };
+                let event = match (notice.source, failure) {
+                    (Source::Alertmanager, _) => "alert",
+                    (_, true) => "langfuse_error",
+                    (_, false) => "langfuse_warning",
+                };
                 let body = Body::Problem(Problem { message: notice.message.clone(), failure, event, restart: failure });
-                self.tell_langfuse(id, key, &notice, body);
+                self.tell_agent(id, key, &notice, body);
             }
-            Tone::Recovery => self.tell_langfuse(id, key, &notice, Body::Recovered),
+            Tone::Recovery => {
+                self.tell_agent(id, key, &notice, Body::Recovered);
+                if notice.source == Source::Alertmanager {
+                    self.keep_event(project, Some(id), &notice);
+                }
+            }
             Tone::Neutral => self.keep_event(project, Some(id), &notice),
         }
         let restart_queued = !was_open && self.open_restart(id);
@@ -42,9 +54,8 @@ impl Planner<'_> {
         self.agents.get(&id).is_some_and(|row| row.state.restarts.open.is_some())
     }
 
-    fn tell_langfuse(&mut self, id: AgentId, agent: AgentKey, notice: &Notice, body: Body) {
-        let observation =
-            Observation { agent, received_at: notice.received_at, at: None, source: Source::Langfuse, body };
+    fn tell_agent(&mut self, id: AgentId, agent: AgentKey, notice: &Notice, body: Body) {
+        let observation = Observation { agent, received_at: notice.received_at, at: None, source: notice.source, body };
         let first = self.writes.events.len();
         self.apply(id, &observation);
         // What the notice said of itself goes with the event it made.
@@ -57,16 +68,22 @@ impl Planner<'_> {
     /// Keeps what changes no agent's state: notices that fit no agent, and those that are neither good nor bad.
     fn keep_event(&mut self, project: ProjectId, agent: Option<AgentId>, notice: &Notice) {
         let is_error = notice.tone == Tone::Error;
+        let kind = match (notice.source, is_error) {
+            (Source::Alertmanager, _) => EventKind::Alert,
+            (Source::Agent, _) => EventKind::Log,
+            (_, true) => EventKind::LangfuseError,
+            (_, false) => EventKind::LangfuseNotice,
+        };
         self.writes.events.push(NewEvent {
             project,
             agent,
             draft: EventDraft {
-                kind: if is_error { EventKind::LangfuseError } else { EventKind::LangfuseNotice },
+                kind,
                 at: self.context.now,
                 transition: None,
                 hard: is_error,
                 cause: notice.message.clone(),
-                evidence: json!({"source": Source::Langfuse.word(), "notice": notice.evidence}),
+                evidence: json!({"source": notice.source.word(), "notice": notice.evidence}),
             },
         });
     }

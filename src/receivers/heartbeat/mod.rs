@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,17 +14,20 @@ use axum::routing::post;
 use axum::{Json, body::Body};
 use bytes::Bytes;
 use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Submit, json};
 use crate::clock::Clock;
 use crate::http::auth::Keyring;
-use crate::http::{ApiError, body};
+use crate::http::{ApiError, body, doc};
 use crate::ingest::Committer;
 use crate::ingest::intake::{Intake, Outcome, Refusal, Seen, Work};
 use crate::model::{DedupKey, Observation, ProjectId, Scope};
 
 mod batch;
 mod check;
+mod described;
 mod reply;
 mod runner;
 mod scalar;
@@ -59,15 +61,21 @@ pub struct Heartbeats<S = Committer> {
 
 /// The routes of the heartbeat API. A trailing slash is served, not redirected: clients follow a 301 or 302 as a GET
 /// without body and would lose the beat.
-pub fn routes<S: Submit>(heartbeats: Heartbeats<S>) -> Router {
-    Router::new()
-        .route("/api/v1/heartbeat", post(single))
+pub fn routes<S: Submit>(heartbeats: Heartbeats<S>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(single))
         .route("/api/v1/heartbeat/", post(single))
-        .route("/api/v1/heartbeat/batch", post(many))
+        .routes(routes!(many))
         .route("/api/v1/heartbeat/batch/", post(many))
         .with_state(Arc::new(heartbeats))
 }
 
+/// A sign of life. The first one of a name makes the agent.
+///
+/// Usage fields are what was used since the last beat. What was answered 200 is on disk and counted.
+#[utoipa::path(post, path = "/api/v1/heartbeat", tag = "Heartbeats", security(("api_key" = ["ingest"])), params(described::IdempotencyKey),
+    request_body = described::Beat,
+    responses((status = 200, description = "Kept", body = reply::Accepted), doc::Keyed, doc::Sent, doc::Paid))]
 async fn single<S: Submit>(State(api): State<Arc<Heartbeats<S>>>, request: Request) -> Result<Response, ApiError> {
     let call = api.open(request, BEAT_BYTES_MAX).await?;
     let body = [Value::from("body")];
@@ -86,6 +94,12 @@ async fn single<S: Submit>(State(api): State<Arc<Heartbeats<S>>>, request: Reque
     }
 }
 
+/// Up to 100 heartbeats, each with its own result; one that is wrong does not sink the others.
+#[utoipa::path(post, path = "/api/v1/heartbeat/batch", tag = "Heartbeats", security(("api_key" = ["ingest"])), params(described::IdempotencyKey),
+    request_body = described::Beats,
+    responses((status = 200, description = "At least one was kept", body = reply::BatchReply,
+        example = json!({"received": true, "accepted": 1, "rejected": 0, "results": [
+            {"index": 0, "received": true, "agent_id": 7, "status": "healthy", "state": "healthy"}]})), doc::Keyed, doc::Sent, doc::Paid))]
 async fn many<S: Submit>(State(api): State<Arc<Heartbeats<S>>>, request: Request) -> Result<Response, ApiError> {
     let call = api.open(request, BATCH_BYTES_MAX).await?;
     let batch::Batch { items, loc } = batch::Batch::read(json::text(&call.body)?)?;

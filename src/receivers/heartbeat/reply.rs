@@ -7,23 +7,34 @@
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::check::name_error_kind;
+use crate::http::doc::Detail;
 use crate::http::{ApiError, FieldError};
 use crate::ingest::intake::{Refusal, Seen};
 use crate::receivers::json::wrong;
 
 /// The answer to one beat that was kept.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HeartbeatAccepted)]
 pub struct Accepted {
     received: bool,
+    /// The agent's number.
+    #[schema(example = 7, minimum = 1)]
     agent_id: i64,
     /// The word old clients know.
+    #[schema(example = "healthy")]
     status: &'static str,
     /// The full word.
+    #[schema(example = "healthy")]
     state: &'static str,
+    /// Only for an agent that should stop itself.
+    #[schema(example = "loop_detected")]
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
+    /// Why, with a warning.
+    #[schema(example = "the same message 5 times in a row")]
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -42,28 +53,39 @@ impl From<Seen> for Accepted {
 }
 
 /// One beat of a batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HeartbeatResult)]
 pub struct Line {
+    /// Its position in the batch.
     index: usize,
     #[serde(flatten)]
     verdict: Verdict,
 }
 
-#[derive(Debug, Serialize)]
+/// What became of a heartbeat.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HeartbeatVerdict)]
 #[serde(untagged)]
 enum Verdict {
     Accepted(Accepted),
-    Rejected { received: bool, detail: Value },
+    /// It was not kept.
+    Rejected {
+        received: bool,
+        #[schema(value_type = Detail)]
+        detail: Value,
+    },
 }
 
 /// The answer to a batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BatchReply)]
 pub struct BatchReply {
     received: bool,
     accepted: usize,
     rejected: usize,
     results: Vec<Line>,
     /// Only when nothing was accepted: what a client that knows nothing of batches looks for in an error.
+    #[schema(value_type = Option<Detail>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Value>,
 }

@@ -44,7 +44,7 @@ fn see(observation: &Observation) -> Result<Seen, Refusal> {
 }
 
 async fn send(committer: Fake, request: axum::http::request::Builder, body: impl Into<Body>) -> (u16, Value) {
-    let router = routes(Heartbeats { committer, keyring: keyring(), clock: Clock::manual(NOW) });
+    let router = axum::Router::from(routes(Heartbeats { committer, keyring: keyring(), clock: Clock::manual(NOW) }));
     let response = router.oneshot(request.body(body.into()).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();

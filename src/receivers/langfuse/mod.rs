@@ -8,20 +8,23 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
 use secrecy::SecretString;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Submit, json as wire};
 use crate::clock::Clock;
 use crate::exporters::forward::{Forward, Signal};
 use crate::http::auth::Keyring;
-use crate::http::{ApiError, FieldError, body};
+use crate::http::{ApiError, FieldError, body, doc};
 use crate::ingest::Committer;
 use crate::ingest::intake::{Intake, Notice, NoticeOutcome, Outcome, Work};
 use crate::model::{ProjectId, Scope};
@@ -74,17 +77,16 @@ pub struct LangfuseWebhook<S = Committer> {
 }
 
 /// The route of the webhook, with and without a trailing slash.
-pub fn routes<S: Submit>(webhook: LangfuseWebhook<S>) -> Router {
-    Router::new()
-        .route("/api/v1/webhooks/langfuse", post(receive))
-        .route("/api/v1/webhooks/langfuse/", post(receive))
-        .with_state(webhook)
+pub fn routes<S: Submit>(webhook: LangfuseWebhook<S>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(receive)).route("/api/v1/webhooks/langfuse/", post(receive)).with_state(webhook)
 }
 
 /// What became of one element.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LangfuseReply)]
 #[serde(untagged)]
 enum Reply {
+    /// It was understood.
     Told {
         received: bool,
         kind: &'static str,
@@ -95,12 +97,45 @@ enum Reply {
         restart_queued: bool,
         duplicate: bool,
     },
+    /// It is nothing that Langfuse sends.
     Unknown {
         received: bool,
+        #[schema(value_type = Vec<doc::WrongField>)]
         detail: [FieldError; 1],
     },
 }
 
+/// The answer to a list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LangfuseReplies)]
+struct Replies {
+    received: bool,
+    /// One for every element, in their order.
+    results: Vec<Reply>,
+}
+
+/// The answer to a webhook: one reply, or one for every element of a list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LangfuseAnswer)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the two forms of the answer")]
+enum Answer {
+    /// To one element.
+    One(Reply),
+    /// To a list.
+    Many(Replies),
+}
+
+/// Webhooks of Langfuse, and trace or observation JSON sent by scripts.
+///
+/// Every authentic body that can be read is answered with 200, also when nothing comes of it: Langfuse switches a webhook
+/// off after five failures.
+#[utoipa::path(post, path = "/api/v1/webhooks/langfuse", tag = "Webhooks", security(("api_key" = ["ingest"])),
+    request_body(content = Value, description = "A Langfuse envelope (monitor-alert, project-notification, prompt-version), a trace, an observation, or a list of these",
+        example = json!({"id": "trace-1", "status": "error", "error": "timeout", "metadata": {"agent": "research-agent"}})),
+    responses((status = 200, description = "Taken in; says which agent it was tied to, and how", body = Answer,
+        example = json!({"received": true, "kind": "trace", "event": "langfuse_error", "agent_id": 7, "agent": "research-agent",
+            "matched_by": "metadata.agent", "restart_queued": false, "duplicate": false})), doc::Keyed, doc::Sent))]
 async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let caller = hook.keyring.authorize(&parts.headers, Scope::Ingest)?;
@@ -143,7 +178,7 @@ async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Req
                 None => Some(Reply::Unknown { received: false, detail: [unknown(Some(index))] }),
             };
             let results: Vec<_> = elements.iter().enumerate().filter_map(reply).collect();
-            Ok(Json(json!({ "received": true, "results": results })).into_response())
+            Ok(Json(Replies { received: true, results }).into_response())
         }
     }?;
     onward.send(caller.project);

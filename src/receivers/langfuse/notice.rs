@@ -9,7 +9,7 @@ use super::envelope::{Element, Kind};
 use super::fields::{OBSERVATION_ID, PARENT_ID, TRACE_ID, TRACE_NAME, get, text};
 use super::{candidates, tone};
 use crate::ingest::intake::{Notice, Tone};
-use crate::model::{DedupKey, ProjectId, Timestamp};
+use crate::model::{DedupKey, ProjectId, Source, Timestamp};
 
 /// Longest text kept as evidence, in bytes.
 const EVIDENCE_BYTES_MAX: usize = 256;
@@ -50,6 +50,7 @@ pub fn build(element: &Element<'_>, project: ProjectId, received_at: Timestamp) 
     let tone = tone::of(element);
     let ids = Ids::of(element);
     Notice {
+        source: Source::Langfuse,
         candidates: candidates::of(element),
         message: tone::message(element),
         tone,

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
+use serde_json::json;
 use sha2::Sha256;
 use tower::ServiceExt;
 
@@ -54,7 +55,7 @@ async fn send(
         settings,
         forward: Forward::default(),
     };
-    let response = routes(hook).oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let response = axum::Router::from(routes(hook)).oneshot(request.body(body.into()).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&bytes).unwrap())

@@ -3,21 +3,22 @@
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>. The answer has the request's encoding; errors are a
 //! `google.rpc.Status` in it.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use bytes::Bytes;
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::pb::Status;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::wire::{self, WireError};
 use super::{Otlp, Rejected, data_points, json, log_records, spans};
 use crate::exporters::forward::{Onward, Signal};
-use crate::http::{ApiError, body};
+use crate::http::{ApiError, body, doc};
 use crate::model::Caller;
 use crate::proto::bounded::{self, DecodeError};
 use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceResponse;
@@ -29,12 +30,8 @@ use crate::receivers::Submit;
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 
 /// The three routes of OTLP/HTTP.
-pub fn routes<S: Submit>(otlp: Otlp<S>) -> Router {
-    Router::new()
-        .route("/v1/traces", post(traces::<S>))
-        .route("/v1/logs", post(logs::<S>))
-        .route("/v1/metrics", post(metrics::<S>))
-        .with_state(otlp)
+pub fn routes<S: Submit>(otlp: Otlp<S>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(traces)).routes(routes!(logs)).routes(routes!(metrics)).with_state(otlp)
 }
 
 /// How a request, and so its answer, is encoded.
@@ -160,6 +157,20 @@ fn unwire(error: WireError) -> ApiError {
     }
 }
 
+/// The answer to an export.
+#[derive(ToSchema)]
+#[schema(as = OtlpExportResponse)]
+#[expect(dead_code, reason = "describes the JSON that `accepted` makes")]
+struct PartialSuccess {
+    /// Only when something was rejected: how much, as decimal text, and why.
+    #[schema(rename = "partialSuccess", example = json!({"rejectedSpans": "1", "errorMessage": "a span id has 8 bytes"}))]
+    partial_success: Option<Value>,
+}
+
+/// Spans of OpenTelemetry.
+#[utoipa::path(post, path = "/v1/traces", tag = "OpenTelemetry", security(("api_key" = ["ingest"])),
+    request_body(content((Value = "application/json", example = json!({"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "research-agent"}}]}, "scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "chat gpt-5", "startTimeUnixNano": "1795348742000000000", "endTimeUnixNano": "1795348743000000000", "attributes": [{"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}]}]}]}]})), (Vec<u8> = "application/x-protobuf")), description = "An `ExportTraceServiceRequest` of OTLP"),
+    responses((status = 200, description = "An `ExportTraceServiceResponse`, in the encoding of the request", content((PartialSuccess = "application/json", example = json!({})), (Vec<u8> = "application/x-protobuf"))), doc::Keyed, doc::Sent))]
 async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     let received = match receive(&otlp, Signal::Traces, request).await {
         Ok(received) => received,
@@ -198,7 +209,10 @@ fn accepted(encoding: Encoding, rejected: Rejected) -> Response {
     encoding.answer(StatusCode::OK, &ExportTraceServiceResponse { partial_success: Some(partial) }, &json)
 }
 
-/// Accepted and dropped, once it is known to be well-formed.
+/// Log records of OpenTelemetry.
+#[utoipa::path(post, path = "/v1/logs", tag = "OpenTelemetry", security(("api_key" = ["ingest"])),
+    request_body(content((Value = "application/json", example = json!({"resourceLogs": []})), (Vec<u8> = "application/x-protobuf")), description = "An `ExportLogsServiceRequest` of OTLP"),
+    responses((status = 200, description = "An `ExportLogsServiceResponse`, in the encoding of the request", content((PartialSuccess = "application/json", example = json!({})), (Vec<u8> = "application/x-protobuf"))), doc::Keyed, doc::Sent))]
 async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     drop_after(&otlp, request, ExportLogsServiceResponse::default(), Signal::Logs, |encoding, body| match encoding {
         Encoding::Protobuf => bounded::decode(body).map(|request| log_records(&request)).map_err(unprotobuf),
@@ -207,7 +221,10 @@ async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Respo
     .await
 }
 
-/// Accepted and dropped, once it is known to be well-formed.
+/// Metrics of OpenTelemetry.
+#[utoipa::path(post, path = "/v1/metrics", tag = "OpenTelemetry", security(("api_key" = ["ingest"])),
+    request_body(content((Value = "application/json", example = json!({"resourceMetrics": []})), (Vec<u8> = "application/x-protobuf")), description = "An `ExportMetricsServiceRequest` of OTLP"),
+    responses((status = 200, description = "An `ExportMetricsServiceResponse`, in the encoding of the request", content((PartialSuccess = "application/json", example = json!({})), (Vec<u8> = "application/x-protobuf"))), doc::Keyed, doc::Sent))]
 async fn metrics<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
     drop_after(
         &otlp,

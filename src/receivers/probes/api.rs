@@ -2,17 +2,18 @@
 
 use std::sync::PoisonError;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::streak::Health;
 use super::{Board, Watched};
 use crate::http::auth::Keyring;
-use crate::http::{ApiError, Path};
+use crate::http::{ApiError, Path, doc};
 use crate::model::{ProjectId, Scope};
 
 /// What the routes work with.
@@ -25,13 +26,13 @@ pub struct Dependencies {
 }
 
 /// The routes.
-pub fn routes(dependencies: Dependencies) -> Router {
-    Router::new()
-        .route("/api/v1/dependencies", get(list))
-        .route("/api/v1/dependencies/{name}/ready", get(ready))
-        .with_state(dependencies)
+pub fn routes(dependencies: Dependencies) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(ready)).with_state(dependencies)
 }
 
+/// What agents of the project depend on, and how it is.
+#[utoipa::path(get, path = "/api/v1/dependencies", tag = "Dependencies", security(("api_key" = ["read"])),
+    responses((status = 200, description = "The dependencies", body = Object, example = json!({"total": 0, "dependencies": []})), doc::Keyed))]
 async fn list(State(state): State<Dependencies>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = state.keyring.authorize(&headers, Scope::Read)?;
     let rows: Vec<Value> = state.board.of(caller.project).map(|watched| row(watched).1).collect();
@@ -39,6 +40,13 @@ async fn list(State(state): State<Dependencies>, headers: HeaderMap) -> Result<R
 }
 
 /// 200 when the dependency is healthy, else 503, also while nothing is known yet.
+#[utoipa::path(get, path = "/api/v1/dependencies/{name}/ready", tag = "Dependencies", security(("api_key" = ["read"])),
+    params(("name" = String, Path, description = "Its name in the configuration")),
+    responses(doc::Keyed, doc::Found, (status = 200, description = "It is healthy", body = Object,
+        example = json!({"name": "vector-db", "kind": "http", "target": "http://vectors.internal:6333/readyz", "status": "healthy",
+            "since": "2026-11-22T12:39:02Z", "probed_at": "2026-11-22T12:39:32Z", "latency_ms": 2.1, "consecutive_failures": 0,
+            "last_error": null, "agents": ["research-*"], "interval_seconds": 30.0})),
+        (status = 503, description = "It is not, or nothing is known yet", body = Object, example = json!({"name": "vector-db", "status": "unhealthy"}))))]
 async fn ready(
     State(state): State<Dependencies>,
     Path(name): Path<String>,

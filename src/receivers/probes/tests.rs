@@ -279,7 +279,7 @@ async fn what_is_known_is_told_to_those_who_may_read_it() {
     let keyring = Keyring::default();
     keyring.replace(vec![key("one", 1, Scope::Read), key("two", 2, Scope::Read), key("push", 1, Scope::Ingest)]);
     let watched = Arc::new(Watched { target: tcp(), streak: Mutex::default() });
-    let router = routes(Dependencies { board: Board(Arc::new(vec![watched.clone()])), keyring });
+    let router = axum::Router::from(routes(Dependencies { board: Board(Arc::new(vec![watched.clone()])), keyring }));
     let ask = async |path: &str, key: &str| {
         let request = axum::http::Request::get(path).header("x-api-key", key);
         let answer = router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();

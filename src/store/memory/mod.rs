@@ -136,6 +136,17 @@ impl Store for MemoryStore {
         Ok(self.lock().tables.project_state(project))
     }
 
+    async fn events_after(
+        &self,
+        project: ProjectId,
+        agent: Option<AgentId>,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let is_wanted = |e: &&Event| e.project == project && agent.is_none_or(|a| e.agent == Some(a)) && e.id > after;
+        Ok(self.lock().events.iter().filter(is_wanted).take(limit).cloned().collect())
+    }
+
     async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError> {
         Ok(self.lock().tables.project_commands(project, limit))
     }

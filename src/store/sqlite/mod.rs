@@ -17,8 +17,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::tables::{ENDED_COMMANDS_MAX, SERVICES_MAX, Tables};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
 use crate::model::{
-    AgentId, ApiKey, Command, CommandId, Event, GAPS_MAX, Project, ProjectCounts, ProjectId, ProjectState, Timestamp,
-    TraceKey,
+    AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectCounts, ProjectId, ProjectState,
+    Timestamp, TraceKey,
 };
 use writer::Writer;
 
@@ -255,6 +255,16 @@ impl Store for SqliteStore {
 
     async fn project_state(&self, project: ProjectId) -> Result<(ProjectState, ProjectCounts), StoreError> {
         Ok(self.tables().project_state(project))
+    }
+
+    async fn events_after(
+        &self,
+        project: ProjectId,
+        agent: Option<AgentId>,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read(move |db| rows::read_events_after(db, project, agent, after, limit)).await
     }
 
     async fn commands(&self, project: ProjectId, limit: usize) -> Result<Vec<Command>, StoreError> {

@@ -15,7 +15,7 @@ use crate::model::{
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
 
 /// The format of encoded states. Version n reads n and n-1.
-const STATE_FORMAT: u8 = 2;
+const STATE_FORMAT: u8 = 3;
 /// The format of encoded states of projects.
 const PROJECT_FORMAT: u8 = 1;
 /// The format of memory blocks.
@@ -270,6 +270,27 @@ pub fn read_events(db: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<
     let before = query.before.map_or(i64::MAX, |id| id.0);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let events = statement.query_map((value, query.project.0, before, limit), read_event)?;
+    events.collect()
+}
+
+/// Events after a number, the oldest first.
+pub fn read_events_after(
+    db: &Connection,
+    project: ProjectId,
+    agent: Option<AgentId>,
+    after: EventId,
+    limit: usize,
+) -> rusqlite::Result<Vec<Event>> {
+    let (column, value) = match agent {
+        Some(agent) => ("agent_id", agent.0),
+        None => ("project_id", project.0),
+    };
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT id, project_id, agent_id, at, kind, from_status, to_status, hard, cause, evidence FROM events
+         WHERE {column} = ?1 AND project_id = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let events = statement.query_map((value, project.0, after.0, limit), read_event)?;
     events.collect()
 }
 

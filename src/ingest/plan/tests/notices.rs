@@ -7,6 +7,7 @@ use crate::ingest::intake::{Candidate, Notice, NoticeOutcome, Tone};
 
 fn notice(names: &[&str], tone: Tone, dedup: Option<&str>) -> Notice {
     Notice {
+        source: crate::model::Source::Langfuse,
         candidates: names.iter().map(|n| Candidate { name: (*n).into(), matched_by: format!("by {n}") }).collect(),
         message: "score below threshold".into(),
         tone,

@@ -53,7 +53,13 @@ pub(super) async fn send_within(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Answer::of(routes(otlp_within(recorder, limits)).oneshot(request.body(body.into()).unwrap()).await.unwrap()).await
+    Answer::of(
+        axum::Router::from(routes(otlp_within(recorder, limits)))
+            .oneshot(request.body(body.into()).unwrap())
+            .await
+            .unwrap(),
+    )
+    .await
 }
 
 pub(super) async fn send_as(recorder: &Recorder, content_type: &str, body: impl Into<Body>) -> Answer {

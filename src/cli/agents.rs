@@ -1,0 +1,217 @@
+//! `pulsegate agents`: look at agents and change them.
+
+use std::path::Path;
+
+use anyhow::{anyhow, bail};
+use clap::{Args, Subcommand};
+use pulsegate::clock::Clock;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use super::client::{Client, Reach};
+use super::shown::{colours, safe, text, width};
+use super::status::{self, Format};
+
+#[derive(Args)]
+pub struct AgentsCommand {
+    #[command(flatten)]
+    reach: Reach,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Format,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// List all agents, or those whose name holds a text
+    List {
+        /// Only agents whose name holds this
+        text: Option<String>,
+    },
+    /// Show one agent, with every threshold it is judged by
+    Show {
+        /// Its name or number
+        agent: String,
+    },
+    /// Change settings, for example: set my-agent interval=30s auto_restart=true budget.hourly_usd=5 failures=null
+    Set {
+        /// Its name or number
+        agent: String,
+        /// name=value; a dot leads into a group; null goes back to what the configuration says
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Stop watching an agent until it is resumed
+    Pause {
+        /// Its name or number
+        agent: String,
+    },
+    /// Watch a paused agent again
+    Resume {
+        /// Its name or number
+        agent: String,
+    },
+    /// Ask a runner to restart an agent (scope command)
+    Restart {
+        /// Its name or number
+        agent: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+pub fn run(data_dir: &Path, command: &AgentsCommand) -> Result<(), Failure> {
+    let client = Client::new(&command.reach, data_dir)?;
+    let answer = match &command.what {
+        What::List { text } => {
+            let agents = status::all(&client, text.as_deref())?;
+            let shown = match command.output {
+                Format::Json => format!("{:#}", json!(agents)),
+                format => status::table(&agents, format == Format::Wide, Clock::system().now(), width(), colours()),
+            };
+            println!("{shown}");
+            return Ok(());
+        }
+        What::Show { agent } => client.get(&path(&client, agent)?)?,
+        What::Set { agent, settings } => {
+            client.request(Method::PATCH, &path(&client, agent)?, Some(&patch(settings)?))?
+        }
+        What::Pause { agent } => client.request(Method::POST, &(path(&client, agent)? + "/pause"), None)?,
+        What::Resume { agent } => client.request(Method::POST, &(path(&client, agent)? + "/resume"), None)?,
+        What::Restart { agent, reason } => {
+            let body = json!({ "reason": reason });
+            client.request(Method::POST, &(path(&client, agent)? + "/restart"), Some(&body))?
+        }
+    };
+    match (command.output, &command.what) {
+        (Format::Json, _) => println!("{answer:#}"),
+        (_, What::Restart { .. }) => println!("{}", restart(&answer)),
+        _ => print!("{}", show(&answer)),
+    }
+    Ok(())
+}
+
+fn path(client: &Client, agent: &str) -> anyhow::Result<String> {
+    Ok(format!("/api/v1/agents/{}", client.agent(agent)?["agent_id"]))
+}
+
+/// A merge patch of `name=value` settings. A value is JSON where it is any, else a text.
+fn patch(settings: &[String]) -> anyhow::Result<Value> {
+    let mut patch = Map::new();
+    for setting in settings {
+        let (name, value) =
+            setting.split_once('=').ok_or_else(|| anyhow!("{setting:?} is no setting; write name=value"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        let mut group = &mut patch;
+        let mut parts = name.split('.').peekable();
+        while let Some(part) = parts.next() {
+            if part.is_empty() {
+                bail!("{name:?} is no name of a setting; write for example budget.hourly_usd");
+            }
+            if parts.peek().is_none() {
+                group.insert(part.to_owned(), value);
+                break;
+            }
+            let entry = group.entry(part).or_insert_with(|| json!({}));
+            let Value::Object(inner) = entry else { bail!("{part:?} is given both a value and settings of its own") };
+            group = inner;
+        }
+    }
+    Ok(Value::Object(patch))
+}
+
+fn restart(answer: &Value) -> String {
+    let command = &answer["command"];
+    let joined = if answer["joined"] == true { " (it had been asked for already)" } else { "" };
+    format!(
+        "restart of {} {} is {}{joined}; command {}",
+        text(&command["type"]),
+        text(&command["target"]),
+        text(&command["state"]),
+        text(&command["id"])
+    )
+}
+
+/// An agent for people: what it is, what it used, what it is judged by.
+fn show(agent: &Value) -> String {
+    let mut out =
+        format!("{} (agent {}, project {})\n", text(&agent["agent"]), agent["agent_id"], text(&agent["project"]));
+    let mut line = |name: &str, value: String| out.push_str(&format!("  {name:<18} {value}\n"));
+    line("state", format!("{} since {}", text(&agent["state"]), text(&agent["since"])));
+    for name in
+        ["reason", "last_alive", "last_heartbeat", "last_result", "agent_type", "restart_type", "restart_target"]
+    {
+        if agent[name].as_str().is_some_and(|value| !value.is_empty()) {
+            line(name, text(&agent[name]));
+        }
+    }
+    if let Some(error) = agent["last_error"].as_object() {
+        let part = |name| error.get(name).map_or_else(|| "-".into(), text);
+        line("last_error", format!("{} at {}", part("message"), part("at")));
+    }
+    out.push_str("totals\n");
+    list(&mut out, "", &agent["totals"]);
+    out.push_str("policy (* set for this agent)\n");
+    let set = &agent["settings"];
+    policy(&mut out, "", &agent["policy"], set);
+    out
+}
+
+fn list(out: &mut String, prefix: &str, values: &Value) {
+    for (name, value) in values.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(_) => list(out, &format!("{prefix}{}.", safe(name)), value),
+            Value::Null => {}
+            value => out.push_str(&format!("  {:<30} {}\n", format!("{prefix}{}", safe(name)), text(value))),
+        }
+    }
+}
+
+fn policy(out: &mut String, prefix: &str, values: &Value, set: &Value) {
+    for (name, value) in values.as_object().into_iter().flatten() {
+        if value.is_object() {
+            policy(out, &format!("{prefix}{}.", safe(name)), value, &set[name]);
+            continue;
+        }
+        let mark = if set[name].is_null() { " " } else { "*" };
+        out.push_str(&format!("{mark} {:<30} {}\n", format!("{prefix}{}", safe(name)), text(value)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patched(settings: &[&str]) -> anyhow::Result<Value> {
+        patch(&settings.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn settings_become_a_merge_patch() {
+        let patch = patched(&[
+            "interval=30s",
+            "auto_restart=true",
+            "budget.hourly_usd=5",
+            "budget.daily_usd=null",
+            "failures=2",
+        ]);
+        let expected = json!({"interval": "30s", "auto_restart": true, "budget": {"hourly_usd": 5, "daily_usd": null}, "failures": 2});
+        assert_eq!(patch.unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_setting_is_said() {
+        for (wrong, said) in [
+            (&["interval"][..], "write name=value"),
+            (&["a..b=1"], "no name of a setting"),
+            (&["a=1", "a.b=2"], "both a value"),
+        ] {
+            let error = patched(wrong).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}
