@@ -5,6 +5,7 @@
 
 mod error;
 pub mod memory;
+mod seen;
 pub mod sqlite;
 mod tables;
 

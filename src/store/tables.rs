@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::seen::Seen;
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
-    AgentId, AgentKey, ApiKey, Command, CommandId, DedupKey, Event, EventId, Project, ProjectCounts, ProjectId,
-    ProjectState, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
+    AgentId, AgentKey, ApiKey, Command, CommandId, Event, EventId, Project, ProjectCounts, ProjectId, ProjectState,
+    ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
 };
 
 /// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
@@ -39,7 +40,7 @@ pub struct Tables {
     learned: BTreeSet<(Timestamp, ServiceKey)>,
     /// Spans in all of `traces`.
     spans: usize,
-    seen: HashMap<DedupKey, Timestamp>,
+    seen: Seen,
     pub commands: BTreeMap<CommandId, Command>,
     command_deadlines: BTreeSet<(Timestamp, CommandId)>,
     ended: VecDeque<CommandId>,
@@ -76,7 +77,7 @@ impl Tables {
         loaded.traces = traces.collect();
         let services = set.services.iter().filter_map(|key| Some((key.clone(), self.services.get(key)?.clone())));
         loaded.services = services.collect();
-        loaded.seen = set.dedup.iter().filter(|key| self.seen.contains_key(key)).copied().collect();
+        loaded.seen = set.dedup.iter().filter(|key| self.seen.contains(key)).copied().collect();
         let wanted = set.commands.iter().filter_map(|id| self.commands.get(id));
         let open = self.command_deadlines.iter().filter_map(|(_, id)| self.commands.get(id));
         let open = open.filter(|c| set.open_commands.contains(&c.project));
@@ -110,7 +111,7 @@ impl Tables {
         for (key, row) in writes.services {
             self.put_service(key, row);
         }
-        self.seen.extend(writes.dedup);
+        writes.dedup.into_iter().for_each(|(key, at)| self.seen.insert(key, at));
         for command in writes.commands {
             self.put_command(command);
         }
@@ -249,7 +250,7 @@ impl Tables {
         {
             self.forget_trace(oldest);
         }
-        self.seen.retain(|_, at| *at >= before);
+        self.seen.forget(before);
     }
 
     /// Adds a key or replaces the one of the same id.
