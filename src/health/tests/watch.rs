@@ -68,3 +68,21 @@ fn a_dependency_proves_no_life_and_many_of_them_stay_bounded() {
     s.until(790);
     assert_eq!(s.state.status, Down);
 }
+
+#[test]
+fn erroring_and_looping_agents_are_restarted_only_where_that_is_asked_for() {
+    for asked in [false, true] {
+        let mut s = story();
+        (s.policy.auto_restart, s.policy.restart_erroring) = (true, asked);
+        s.at(0, beat(BeatStatus::Ok)).at(10, supervised(true)).beats(60, 60);
+        s.at(70, beat(BeatStatus::Error)).at(80, beat(BeatStatus::Error)).at(90, beat(BeatStatus::Error));
+        assert_eq!((s.state.status, s.wishes.len()), (Erroring, usize::from(asked)));
+    }
+}
+
+#[test]
+fn a_schedule_that_is_set_but_not_in_force_expects_nothing() {
+    let mut s = story();
+    s.policy.schedule = Some(std::sync::Arc::new(Schedule::parse("10 * * * *").unwrap()));
+    s.beats(0, 7200).expect(&SETTLED);
+}
