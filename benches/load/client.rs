@@ -33,10 +33,18 @@ pub enum Reply {
 impl Client {
     /// Connects to where `load` goes.
     pub async fn connect(load: Load, to: &Addresses) -> Result<Self> {
+        Self::connect_with(load, to, KEY).await
+    }
+
+    /// Connects to where `load` goes, to send with `key` (gRPC: with [`KEY`]).
+    pub async fn connect_with(load: Load, to: &Addresses, key: &str) -> Result<Self> {
+        let json = "application/json";
         Ok(match load {
-            Load::Heartbeat => Self::Http(Http::connect(to.http, "/api/v1/heartbeat", "application/json").await?),
-            Load::Batch => Self::Http(Http::connect(to.http, "/api/v1/heartbeat/batch", "application/json").await?),
-            Load::OtlpHttp => Self::Http(Http::connect(to.otlp_http, "/v1/traces", "application/x-protobuf").await?),
+            Load::Heartbeat => Self::Http(Http::connect(to.http, "/api/v1/heartbeat", json, key).await?),
+            Load::Batch => Self::Http(Http::connect(to.http, "/api/v1/heartbeat/batch", json, key).await?),
+            Load::OtlpHttp => {
+                Self::Http(Http::connect(to.otlp_http, "/v1/traces", "application/x-protobuf", key).await?)
+            }
             Load::OtlpGrpc => {
                 let endpoint = Endpoint::from_shared(format!("http://{}", to.otlp_grpc))?;
                 Self::Grpc(Grpc::new(endpoint.tcp_nodelay(true).connect().await?))
@@ -76,11 +84,11 @@ pub struct Http {
 }
 
 impl Http {
-    async fn connect(to: std::net::SocketAddr, path: &str, content_type: &str) -> Result<Self> {
+    async fn connect(to: std::net::SocketAddr, path: &str, content_type: &str, key: &str) -> Result<Self> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: {to}\r\nuser-agent: load\r\naccept: */*\r\nx-api-key: {KEY}\r\n\
+            "POST {path} HTTP/1.1\r\nhost: {to}\r\nuser-agent: load\r\naccept: */*\r\nx-api-key: {key}\r\n\
              content-type: {content_type}\r\ncontent-length: "
         );
         Ok(Self { stream, head, out: Vec::new(), body: Vec::new(), answer: Vec::new() })
@@ -103,7 +111,7 @@ impl Http {
             if let Some((status, length)) = answered(&self.answer)? {
                 return match status {
                     200 => Ok(Reply::Accepted),
-                    503 => Ok(Reply::Refused),
+                    429 | 503 => Ok(Reply::Refused),
                     _ => bail!("status {status}: {}", String::from_utf8_lossy(&self.answer[length..])),
                 };
             }

@@ -1,7 +1,7 @@
 //! A gateway process: started, watched from outside, asked what it counted, ended.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 /// The key requests are sent with.
 pub const KEY: &str = "load-benchmark";
+/// A project with the usual limit; that of [`KEY`] has none.
+pub const NOISY: &str = "noisy";
 /// The gateway must listen, and end, within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Less than this in half a second is idle.
@@ -25,7 +27,8 @@ pub struct Gateway {
     child: Child,
     addresses: Addresses,
     http: reqwest::Client,
-    _data: TempDir,
+    program: PathBuf,
+    data: TempDir,
 }
 
 /// Where it listens.
@@ -91,6 +94,7 @@ impl Gateway {
             .env("PULSEGATE_PROJECTS__DEFAULT__RATE_LIMIT_PER_MINUTE", "1000000000")
             .env("PULSEGATE_EXPORTERS__FORWARD", forward)
             .env("PULSEGATE_TELEMETRY__LOG__LEVEL", "error")
+            .env(format!("PULSEGATE_PROJECTS__{}__RATE_LIMIT_PER_MINUTE", NOISY.to_uppercase()), "1000")
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
@@ -99,7 +103,21 @@ impl Gateway {
         }
         let addresses = listening(&mut child, &data.path().join("listeners.json"));
         let addresses = addresses.inspect_err(|_| drop(child.kill()))?;
-        Ok(Self { child, addresses, http: reqwest::Client::new(), _data: data })
+        Ok(Self { child, addresses, http: reqwest::Client::new(), program: program.to_owned(), data })
+    }
+
+    /// A key for heartbeats of `project`, in force within a second.
+    pub async fn key(&self, project: &str) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["keys", "create", "--scopes", "ingest", "--project", project, "--data-dir"])
+            .arg(self.data.path());
+        let made = command.output()?;
+        if !made.status.success() {
+            bail!("no key: {}", String::from_utf8_lossy(&made.stderr));
+        }
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        Ok(String::from_utf8(made.stdout)?.trim().to_owned())
     }
 
     pub const fn addresses(&self) -> &Addresses {

@@ -10,6 +10,7 @@
 
 mod client;
 mod gateway;
+mod neighbour;
 mod payload;
 mod report;
 mod sink;
@@ -49,6 +50,9 @@ pub struct Options {
     /// Pass what is received on, and compare with not doing so: loads of OTLP only, in turn, three times each
     #[arg(long, default_value = "off")]
     forward: Forward,
+    /// Instead of the loads: what a project that sends as fast as it can does to another one
+    #[arg(long)]
+    neighbour: bool,
     /// Keep the gateway on core 0 and the load on core 1
     #[arg(long)]
     pin: bool,
@@ -82,6 +86,9 @@ impl Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if options.neighbour {
+        return runtime.block_on(neighbour::measure(&options));
+    }
     report::head();
     for load in Load::value_variants() {
         if options.only.is_none_or(|only| only == *load) {

@@ -248,6 +248,28 @@ def test_SEC_10_tls_is_1_2_or_1_3_and_names_are_checked(gateway_factory, tmp_pat
     assert Secure(gateway, ca).get("/health")[0] == 200
 
 
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+def test_LIM_4_a_stalled_tls_handshake_is_closed(gateway_factory, tmp_path, begun):
+    authority(tmp_path, "ca")
+    certificate(tmp_path, "ca", "gateway")
+    config = json.loads(tls_config(tmp_path))
+    gateway = gateway_factory(json.dumps({**config, "server": {"first_request_timeout": "1s"}}))
+    host, port = gateway.at["http"].rsplit(":", 1)
+    sock = socket.create_connection((host, int(port)), timeout=10)
+    sock.sendall(begun)
+    began = time.monotonic()
+    assert sock.recv(100) == b""
+    assert 0.9 < time.monotonic() - began < 5
+    # Nor does a finished handshake give more time.
+    began, secure = time.monotonic(), Secure(gateway, tmp_path / "ca.crt")
+    try:
+        assert secure.socket.recv(100) == b""
+    except (ssl.SSLError, ConnectionError):
+        pass
+    assert 0.9 < time.monotonic() - began < 5
+    assert Secure(gateway, tmp_path / "ca.crt").get("/health")[0] == 200
+
+
 def test_SEC_10_otlp_over_grpc_and_tls(gateway_factory, tmp_path):
     grpc = pytest.importorskip("grpc", reason="run tests/run, which installs it")
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
