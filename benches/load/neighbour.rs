@@ -24,7 +24,7 @@ const ROUNDS: usize = 5;
 
 /// Measures and prints.
 pub async fn measure(options: &Options) -> Result<()> {
-    let mut gateway = Gateway::start(&options.gateway, options.agents, options.pin)?;
+    let mut gateway = Gateway::start(&options.gateway, options.agents, options.pin, "{}")?;
     let loud = gateway.key(NOISY).await?;
     let payload = Arc::new(Payload::new(Load::Heartbeat, options.agents, Clock::system().now()));
     let numbers = Arc::new(AtomicU64::new(0));
