@@ -15,6 +15,7 @@ pub mod http;
 pub mod ids;
 pub mod ingest;
 pub mod model;
+pub mod prices;
 pub mod proto;
 pub mod receivers;
 pub mod store;

@@ -45,6 +45,7 @@ definitions! {
     EVALUATOR_DURATION = "histogram" "pulsegate_evaluator_duration_seconds" [] "How long rounds of the evaluator took.";
     AGENTS = "gauge" "pulsegate_agents" [] "Agents known, over all projects, when they were last counted; absent until then.";
     OTLP_SPANS = "counter" "pulsegate_otlp_spans_total" [] "Spans received over OTLP, those that tell nothing about agents included.";
+    UNPRICED_CALLS = "counter" "pulsegate_unpriced_model_calls_total" [] "Model calls whose cost nobody told and whose model is in no price list; resent ones count again.";
     FORWARD_RECEIVED = "counter" "pulsegate_forward_received_total" ["destination"] "Received bodies that were to be passed on, by destination. They were sent or dropped, or are in the queue.";
     FORWARD_SENT = "counter" "pulsegate_forward_sent_total" ["destination"] "Bodies that a destination took.";
     FORWARD_SENT_BYTES = "counter" "pulsegate_forward_sent_bytes_total" ["destination"] "What the bodies weighed that a destination took, as they were received.";
@@ -146,6 +147,7 @@ struct Inner {
     /// Without labels, but a vector all the same: it has no value until one is set.
     agents: IntGaugeVec,
     otlp_spans: IntCounter,
+    unpriced_calls: IntCounter,
     dedup_hits: IntCounter,
     forward: forward::Families,
     probes: probe::Families,
@@ -177,6 +179,7 @@ impl ProcessMetrics {
             evaluator_duration: register(&r, histogram(EVALUATOR_DURATION, &SECONDS_BOUNDS)),
             agents: register(&r, IntGaugeVec::new(opts(AGENTS), AGENTS.labels)),
             otlp_spans: register(&r, IntCounter::with_opts(opts(OTLP_SPANS))),
+            unpriced_calls: register(&r, IntCounter::with_opts(opts(UNPRICED_CALLS))),
             dedup_hits: register(&r, IntCounter::with_opts(opts(DEDUP_HITS))),
             forward: forward::Families::new(&r),
             probes: probe::Families::new(&r),
@@ -231,6 +234,11 @@ impl ProcessMetrics {
     /// So many spans were received over OTLP.
     pub fn otlp_spans(&self, count: u64) {
         self.0.otlp_spans.inc_by(count);
+    }
+
+    /// So many model calls have no price.
+    pub fn unpriced_calls(&self, count: u64) {
+        self.0.unpriced_calls.inc_by(count);
     }
 
     /// The metrics of the destination of this name, all at 0.
@@ -312,6 +320,7 @@ mod tests {
         again.commit_failed(CommitFailure::Busy);
         again.evaluator_run(Duration::from_secs(1));
         again.otlp_spans(5);
+        again.unpriced_calls(2);
         again.dedup_hit();
         let onward = again.forward("vendor");
         again.probe("llm").probed(Duration::from_millis(2), true, Some(true));

@@ -20,6 +20,7 @@ const TABLE: &[Imports] = &[
     Imports { module: "clock", may: &[&["model"]] },
     Imports { module: "ids", may: &[&["model"]] },
     Imports { module: "health", may: &[&["model"]] },
+    Imports { module: "prices", may: &[&["model"]] },
     Imports { module: "store", may: &[&["model"]] },
     Imports { module: "config", may: &[&["model"]] },
     Imports { module: "http", may: &[&["model", "ids", "clock"]] },
@@ -27,11 +28,11 @@ const TABLE: &[Imports] = &[
     Imports { module: "ingest", may: &[CORE, &["health", "http::ApiError"]] },
     // The protocols' messages are for those who decode them. What was received can go on as it came: of the exporters they
     // know the handle that takes it, and nothing else.
-    Imports { module: "receivers", may: &[CORE, EDGE, &["proto", "exporters::forward"]] },
+    Imports { module: "receivers", may: &[CORE, EDGE, &["prices", "proto", "exporters::forward"]] },
     Imports { module: "control", may: &[CORE, EDGE] },
     Imports { module: "evaluator", may: &[CORE, EDGE] },
     Imports { module: "exporters", may: &[CORE, EDGE] },
-    Imports { module: "api", may: &[CORE, EDGE] },
+    Imports { module: "api", may: &[CORE, EDGE, &["prices"]] },
     // These put everything together, and nobody imports them.
     Imports { module: "app", may: &[&["*"]] },
     Imports { module: "cli", may: &[&["*"]] },

@@ -17,7 +17,7 @@ use crate::health::Moment;
 use crate::http::{ApiError, FieldError, Path, Query, body, doc};
 use crate::ingest::intake::{Outcome, Refusal};
 use crate::ingest::{Intake, Work};
-use crate::model::{AgentId, Caller, Condition, PolicyPatch, Scope, Status};
+use crate::model::{AgentId, Caller, Condition, OTHER_MODELS, PolicyPatch, Scope, Status};
 use crate::store::AgentRow;
 
 /// Rows of a status page when nothing is said.
@@ -128,8 +128,16 @@ async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: Header
     let fleet = crate::health::fleet(&project, &counts, api.clock.now());
     let moment =
         Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from, group_silent, fleet };
-    let explained = crate::health::explain(&row.state, &policy, &moment);
+    let mut explained = crate::health::explain(&row.state, &policy, &moment);
+    explained["cost"] =
+        json!({"origin": row.state.totals.cost_origin.word(), "models_without_price": unpriced(&api, &row)});
     Ok(Json(json!({"agent_id": row.id, "agent": row.key.name, "explanation": explained})))
+}
+
+/// The agent's models that no price list has: what they cost is unknown, unless senders report it.
+fn unpriced<'a>(api: &Api, row: &'a AgentRow) -> Vec<&'a str> {
+    let models = row.state.totals.models.iter().map(|m| &*m.model);
+    models.filter(|model| *model != OTHER_MODELS && !api.prices.knows(None, model, api.clock.now())).collect()
 }
 
 /// For Kubernetes `livenessProbe`, Docker `HEALTHCHECK` and load balancers: 200, or 503 with the reason.

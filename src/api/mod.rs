@@ -20,6 +20,7 @@ use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, Rules, SharedPresence};
 use crate::model::{Caller, ProjectId, Scope, Timestamp};
+use crate::prices::Prices;
 use crate::store::{Store, StoreError};
 
 pub use health::HealthRoutes;
@@ -42,6 +43,8 @@ pub struct Api {
     pub restarts_from: Timestamp,
     /// What the configuration says.
     pub rules: Arc<dyn Rules>,
+    /// What model calls cost whose cost nobody tells.
+    pub prices: Prices,
     /// Becomes true when the gateway stops; streams end then.
     pub stop: watch::Receiver<bool>,
     /// How many more streams may be opened.

@@ -16,6 +16,7 @@ use crate::evaluator::{self, Evaluator};
 use crate::exporters::forward::Forward;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, CommitterConfig, SharedPresence};
+use crate::prices::Prices;
 use crate::receivers::probes::Probing;
 use crate::store::Store;
 use crate::telemetry::ProcessMetrics;
@@ -121,6 +122,10 @@ impl Core {
             queue_bytes_max: config.ingest.queue_bytes_max,
             batch_requests_max: config.ingest.batch_requests_max,
         });
+        let prices = match config.prices.compute {
+            true => Prices::load(config.prices.file.as_deref())?,
+            false => Prices::none(),
+        };
         let (stop, stopped) = watch::channel(false);
         let probing = Probing {
             committer: committer.clone(),
@@ -139,6 +144,8 @@ impl Core {
             restarts_from,
             rules: rules.clone(),
             metrics: metrics.clone(),
+            telling: Default::default(),
+            prices,
             config: config.clone(),
             forward,
             board,

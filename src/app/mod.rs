@@ -26,6 +26,7 @@ use crate::exporters::forward::ForwardError;
 use crate::http::serve;
 use crate::http::tls::TlsError;
 use crate::ids::Ids;
+use crate::prices::PriceFileError;
 use crate::receivers::probes::ProbeError;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -67,6 +68,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The price list cannot be used.
+    #[error("prices.file: {0}")]
+    Prices(#[from] PriceFileError),
     /// TLS of a listener cannot be set up.
     #[error("cannot use the certificates of {key}: {problem}")]
     Tls {

@@ -22,6 +22,7 @@ use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, SharedPresence};
 use crate::model::Timestamp;
+use crate::prices::Prices;
 use crate::receivers::{alertmanager, heartbeat, langfuse, otlp, ping, probes};
 use crate::store::Store;
 use crate::telemetry::{IngestOutcome, ProcessMetrics};
@@ -36,6 +37,8 @@ pub struct Parts {
     pub restarts_from: Timestamp,
     pub rules: Arc<ConfigRules>,
     pub metrics: ProcessMetrics,
+    pub telling: otlp::Telling,
+    pub prices: Prices,
     pub config: Arc<Config>,
     pub forward: Forward,
     pub board: probes::Board,
@@ -80,6 +83,7 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         presence: parts.presence.clone(),
         restarts_from: parts.restarts_from,
         rules: parts.rules.clone(),
+        prices: parts.prices.clone(),
         stop: parts.stop.clone(),
         streams: Arc::new(Semaphore::new(api::STREAMS_MAX)),
     };
@@ -124,8 +128,10 @@ impl Parts {
             keyring: self.keyring.for_telemetry(),
             clock: self.clock.clone(),
             limits: otlp::Limits::default(),
+            prices: self.prices.clone(),
             metrics: self.metrics.clone(),
             forward: self.forward.clone(),
+            telling: self.telling.clone(),
         }
     }
 

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::{Config, DEFAULT_PROJECT};
 use crate::http::auth::Rates;
-use crate::ingest::{CommandRules, Rules};
+use crate::ingest::{CommandRules, Rules, TraceRules};
 use crate::model::{Policy, PolicyPatch, Project, ProjectBudget, ProjectId, Timestamp};
 
 /// The configuration, with the names of projects that exist by now.
@@ -60,6 +60,11 @@ impl Rules for ConfigRules {
 
     fn commands(&self) -> CommandRules {
         CommandRules { ttl: self.config.control.command_ttl, lease: self.config.control.lease }
+    }
+
+    fn traces(&self) -> TraceRules {
+        let traces = &self.config.receivers.otlp_traces;
+        TraceRules { hold: traces.hold, run_ends_after: Some(traces.run_ends_after) }
     }
 
     fn events_before(&self, now: Timestamp) -> Vec<(ProjectId, Timestamp)> {

@@ -111,7 +111,7 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Bind { .. } => BAD_ADDRESS,
             StartError::Tls { .. } => BAD_CONFIG,
-            StartError::Probe(_) | StartError::Forward(_) => BAD_CONFIG,
+            StartError::Probe(_) | StartError::Prices(_) | StartError::Forward(_) => BAD_CONFIG,
             StartError::DataDir { .. } | StartError::Store(_) | StartError::TestClock(_) => BAD_STORE,
         };
         Self { code, error: error.into() }

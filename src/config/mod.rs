@@ -39,9 +39,9 @@ pub use exporters::{Compression, Exporters, Forward, OnFull, Protocol, RetryOnFa
 pub use glob::{Glob, PATTERN_BYTES_MAX};
 pub use probes::{Method, ProbeEndpoint, ProbeTarget};
 pub use projects::{AgentRule, ProjectSettings};
-pub use receivers::{Langfuse, Receivers};
+pub use receivers::{Langfuse, OtlpTraces, Receivers};
 pub use schema::schema;
-pub use sections::{Control, Ingest, LogFormat, LogLevel, Metrics, Store, Telemetry};
+pub use sections::{Control, Ingest, LogFormat, LogLevel, Metrics, Prices, Store, Telemetry};
 pub use server::{ClientCertificate, ListenerTls, Server};
 
 use check::Checker;
@@ -65,6 +65,8 @@ pub struct Config {
     pub projects: BTreeMap<String, ProjectSettings>,
     /// Where telemetry goes on to.
     pub exporters: Exporters,
+    /// What model calls cost whose cost nobody tells.
+    pub prices: Prices,
     /// Restart commands.
     pub control: Control,
     /// Between receiving and storing.
@@ -122,6 +124,7 @@ impl Config {
             server,
             projects,
             exporters: Exporters::resolve(raw.exporters, &root.key("exporters"), check),
+            prices: Prices::resolve(raw.prices),
             control: Control::resolve(raw.control, &root.key("control"), check),
             ingest: Ingest::resolve(raw.ingest, &root.key("ingest"), check),
             store: Store::resolve(raw.store),

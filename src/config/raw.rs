@@ -30,6 +30,8 @@ pub(super) struct Raw {
     pub projects: BTreeMap<String, Project>,
     /// Where telemetry goes on to.
     pub exporters: exporters::Exporters,
+    /// What model calls cost whose cost nobody tells.
+    pub prices: Prices,
     /// Restart commands.
     pub control: Control,
     /// Between receiving and storing.
@@ -74,6 +76,20 @@ pub(super) struct Otlp {
     pub grpc: OtlpGrpc,
     /// OTLP/HTTP.
     pub http: OtlpHttp,
+    /// Traces.
+    pub traces: OtlpTraces,
+}
+
+/// How long is waited for spans that do not come.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct OtlpTraces {
+    /// How long a span is held whose agent is not known yet, because the span above it comes later; then it counts for
+    /// its service.name. 1s to 1h; default 30s.
+    pub hold: Option<Span>,
+    /// A run whose own span is missing counts as failed when nothing of its trace came for this long. 1s to 24h; default
+    /// 5m.
+    pub run_ends_after: Option<Span>,
 }
 
 /// OTLP/gRPC.
@@ -163,6 +179,17 @@ pub(super) struct Langfuse {
     pub signing_secrets: Vec<Secret>,
     /// How far the time in a signature may be from the gateway's. 1s to 1h; default 5m.
     pub signature_tolerance: Option<Span>,
+}
+
+/// What model calls cost whose cost nobody tells.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Prices {
+    /// Whether costs are computed from tokens and price lists at all. Default true.
+    pub compute: Option<bool>,
+    /// A price list in the form of LiteLLM (model_prices_and_context_window.json), which goes before the one that comes
+    /// with the program. Default none.
+    pub file: Option<String>,
 }
 
 /// A project's limits and expectations.

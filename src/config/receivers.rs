@@ -28,10 +28,34 @@ pub struct Receivers {
     pub otlp_grpc_tls: Option<ListenerTls>,
     /// TLS of `otlp_http`.
     pub otlp_http_tls: Option<ListenerTls>,
+    /// How long is waited for spans that do not come.
+    pub otlp_traces: OtlpTraces,
     /// Webhooks of Langfuse.
     pub langfuse: Langfuse,
     /// What agents depend on, by name.
     pub probes: BTreeMap<String, ProbeTarget>,
+}
+
+/// How long is waited for spans that do not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtlpTraces {
+    /// How long a span is held whose agent is not known yet. 1 s to 1 h.
+    pub hold: Duration,
+    /// How long after its last span a run ends whose own span is missing. 1 s to 24 h.
+    pub run_ends_after: Duration,
+}
+
+impl OtlpTraces {
+    fn resolve(raw: &raw::OtlpTraces, at: &KeyPath, check: &mut Checker<'_>) -> Self {
+        let mut span = |key, value, default, max| {
+            let limits = [Duration::from_secs(1), Duration::from_secs(max)];
+            check.span(at.key(key), value, Duration::from_secs(default), limits)
+        };
+        Self {
+            hold: span("hold", raw.hold, 30, 3_600),
+            run_ends_after: span("run_ends_after", raw.run_ends_after, 300, 86_400),
+        }
+    }
 }
 
 /// Webhooks of Langfuse.
@@ -59,6 +83,7 @@ impl Receivers {
             http_tls: ListenerTls::resolve(raw.http.tls, &at.key("http").key("tls"), check),
             otlp_grpc_tls: ListenerTls::resolve(raw.otlp.grpc.tls, &at.key("otlp").key("grpc").key("tls"), check),
             otlp_http_tls: ListenerTls::resolve(raw.otlp.http.tls, &at.key("otlp").key("http").key("tls"), check),
+            otlp_traces: OtlpTraces::resolve(&raw.otlp.traces, &at.key("otlp").key("traces"), check),
             langfuse: Langfuse::resolve(raw.langfuse, &at.key("langfuse"), check),
             probes: probes::resolve(raw.probes, &at.key("probes"), check),
         };

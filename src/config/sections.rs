@@ -60,6 +60,21 @@ impl Ingest {
     }
 }
 
+/// What model calls cost whose cost nobody tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prices {
+    /// Whether costs are computed at all.
+    pub compute: bool,
+    /// A price list in the form of LiteLLM, which goes first.
+    pub file: Option<PathBuf>,
+}
+
+impl Prices {
+    pub(super) fn resolve(raw: raw::Prices) -> Self {
+        Self { compute: raw.compute.unwrap_or(true), file: raw.file.filter(|p| !p.is_empty()).map(PathBuf::from) }
+    }
+}
+
 /// Where state is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {

@@ -31,6 +31,13 @@ impl Config {
                         map([
                             ("grpc", listener(self.receivers.otlp_grpc, self.receivers.otlp_grpc_tls.as_ref())),
                             ("http", listener(self.receivers.otlp_http, self.receivers.otlp_http_tls.as_ref())),
+                            (
+                                "traces",
+                                map([
+                                    ("hold", span(self.receivers.otlp_traces.hold)),
+                                    ("run_ends_after", span(self.receivers.otlp_traces.run_ends_after)),
+                                ]),
+                            ),
                         ]),
                     ),
                     (
@@ -46,6 +53,13 @@ impl Config {
             ("server", server(&self.server)),
             ("health", patch(&PolicyPatch::of(&self.health))),
             ("projects", map(self.projects.iter().map(|(name, p)| (name.as_str(), project(p))))),
+            (
+                "prices",
+                map([
+                    ("compute", bool(self.prices.compute)),
+                    ("file", self.prices.file.as_ref().map_or_else(null, |p| text(p.display()))),
+                ]),
+            ),
             (
                 "exporters",
                 map([("forward", map(self.exporters.forward.iter().map(|(name, f)| (name, outbound::forward(f)))))]),

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::apply::Effects;
 use super::budget;
 use crate::model::{
-    Activity, AgentState, COST_BOUNDS, DURATION_BOUNDS, EventDraft, EventKind, Heartbeat, MODEL_NAME_BYTES_MAX,
-    MODELS_MAX, ModelCalls, ModelTotals, Money, OTHER_MODELS, Policy, Timestamp, add,
+    Activity, AgentState, COST_BOUNDS, CostOrigin, DURATION_BOUNDS, EventDraft, EventKind, Heartbeat,
+    MODEL_NAME_BYTES_MAX, MODELS_MAX, ModelCalls, ModelTotals, Money, OTHER_MODELS, Policy, Timestamp, add,
 };
 
 /// Adds what a heartbeat reports; its figures are what was used since the last one.
@@ -14,7 +14,7 @@ pub fn beat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now: Time
     add(&mut state.totals.tokens_unspecified, beat.tokens);
     state.totals.tool_calls = state.totals.tool_calls.saturating_add(beat.tool_calls.unwrap_or(0));
     if let Some(cost) = beat.cost {
-        spend(state, cost, policy, now, effects);
+        spend(state, cost, CostOrigin::Reported, policy, now, effects);
     }
 }
 
@@ -36,7 +36,7 @@ pub fn activity(state: &mut AgentState, told: &Activity, policy: &Policy, now: T
         model_calls(state, calls);
     }
     if let Some(cost) = told.usage.cost {
-        spend(state, cost, policy, now, effects);
+        spend(state, cost, told.usage.cost_origin, policy, now, effects);
     }
 }
 
@@ -61,9 +61,17 @@ fn model_calls(state: &mut AgentState, calls: &ModelCalls) {
     models[slot].ok = models[slot].ok.saturating_add(calls.calls.saturating_sub(calls.failed));
 }
 
-fn spend(state: &mut AgentState, cost: Money, policy: &Policy, now: Timestamp, effects: &mut Effects) {
+fn spend(
+    state: &mut AgentState,
+    cost: Money,
+    origin: CostOrigin,
+    policy: &Policy,
+    now: Timestamp,
+    effects: &mut Effects,
+) {
     let totals = &mut state.totals;
     totals.cost = Some(totals.cost.unwrap_or_default().plus(cost));
+    totals.cost_origin = totals.cost_origin.and(origin);
     totals.cycle_cost.record(cost.as_usd(), &COST_BOUNDS);
     budget::note(state, cost, policy, now, effects);
     let totals = &mut state.totals;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
 use super::{
-    CommandId, Condition, Conditions, ErrorNote, Money, RestartTarget, Rolling, Run, Source, Status, Timestamp,
+    CommandId, Condition, Conditions, CostOrigin, ErrorNote, Money, RestartTarget, Rolling, Run, Source, Status,
+    Timestamp,
 };
 
 /// The upper bound of an encoded [`AgentState`], in bytes.
@@ -396,8 +397,10 @@ pub struct Totals {
     pub tokens_cached_input: Option<u64>,
     /// Of the output tokens, those spent on reasoning.
     pub tokens_reasoning: Option<u64>,
-    /// Cost as reported.
+    /// What it cost, as reported, else as computed from a price list.
     pub cost: Option<Money>,
+    /// Where [`Totals::cost`] comes from.
+    pub cost_origin: CostOrigin,
     /// Requests that cost more than `budget.request_usd`.
     pub cost_spikes: u64,
     /// Loops detected, by [`LoopSignal`].

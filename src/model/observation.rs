@@ -315,12 +315,9 @@ pub struct Run {
     pub ended_at: Timestamp,
     /// The class of its error, when it failed: a class name, a status code or `_OTHER`.
     pub error_type: Option<String>,
-    /// The session, thread or conversation it belongs to, at most [`SESSION_BYTES_MAX`] bytes.
-    pub session: Option<String>,
+    /// Digest of the session, thread or conversation it belongs to.
+    pub session: Option<u64>,
 }
-
-/// The longest name of a session kept, in bytes.
-pub const SESSION_BYTES_MAX: usize = 64;
 
 /// The longest error text kept, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 128;
@@ -419,8 +416,8 @@ pub struct SpanFacts {
     pub provider_sdk: bool,
     /// Digest of what a model call answered.
     pub output: Option<u64>,
-    /// The session, thread or conversation of a run, at most [`SESSION_BYTES_MAX`] bytes.
-    pub session: Option<String>,
+    /// Digest of the session, thread or conversation of a run.
+    pub session: Option<u64>,
     /// The call was counted in another trace; only what was missing there is in `usage`.
     pub twin: bool,
     /// The provider's id of the model's response.

@@ -136,9 +136,17 @@ pub struct ServiceRow {
     pub agents: ServiceAgents,
     /// When something was learned last.
     pub learned_at: Timestamp,
+    /// Whether a span of it was ever the run of an agent or a workflow.
+    pub tells_runs: bool,
+    /// How often a run of it was given up before one was ever told, at most [`GIVEN_UP_MAX`].
+    pub given_up: u8,
     /// Newest model calls that another instrumentation may tell of too, oldest first; at most [`RECENT_CALLS_MAX`].
     pub recent_calls: Vec<RecentCall>,
 }
+
+/// After so many traces whose calls stayed without the span above them, and none with a run, the service is taken to
+/// leave such spans out: no more runs of it are given up.
+pub const GIVEN_UP_MAX: u8 = 2;
 
 /// How many calls of a service are compared with what other traces tell.
 pub const RECENT_CALLS_MAX: usize = 64;

@@ -111,6 +111,14 @@ impl Capture {
         self.files.iter().filter(|export| export.signal == "traces").map(Export::read)
     }
 
+    /// The exports of all signals in order of arrival: path, content type and body.
+    pub fn all_exports(&self) -> impl Iterator<Item = (String, &'static str, Vec<u8>)> {
+        self.files.iter().map(|export| {
+            let (content_type, body) = export.read();
+            (format!("/v1/{}", export.signal), content_type, body)
+        })
+    }
+
     /// Every fact that the payloads carry exactly, beside what `agents` (rows of `/api/v1/status`) say of it. A fact
     /// that is not on the wire must be unknown, which is not zero.
     pub fn facts(&self, agents: &[Value]) -> Vec<Fact> {

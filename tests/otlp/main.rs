@@ -3,6 +3,8 @@
 
 mod capture;
 mod gateway;
+mod privacy;
+mod variants;
 
 use capture::Capture;
 use gateway::Gateway;

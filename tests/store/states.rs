@@ -90,7 +90,7 @@ impl Draw {
                 started_at: d.time(),
                 ended_at: d.time(),
                 error_type: d.maybe(|d| d.text(64)),
-                session: d.maybe(|d| d.text(64)),
+                session: d.maybe(Self::number),
             }),
             restarts: RestartLedger {
                 open: self.maybe(|d| OpenRestart {
@@ -217,6 +217,12 @@ impl Draw {
             tokens_cached_input: self.maybe(Self::number),
             tokens_reasoning: self.maybe(Self::number),
             cost: self.maybe(|d| Money(d.number() as i64)),
+            cost_origin: self.one(&[
+                CostOrigin::Unknown,
+                CostOrigin::Reported,
+                CostOrigin::Computed,
+                CostOrigin::Mixed,
+            ]),
             cost_spikes: self.number(),
             langfuse_errors: self.number(),
             loops: std::array::from_fn(|_| self.small()),

@@ -127,6 +127,8 @@ pub async fn what_was_learned_of_a_service_survives_a_restart(fixture: Fixture) 
         Arc::new(ServiceRow {
             agents: ServiceAgents::Only(name.into()),
             learned_at: at(secs),
+            tells_runs: true,
+            given_up: 1,
             recent_calls: vec![RecentCall {
                 print: u64::MAX,
                 provider_sdk: true,

@@ -458,7 +458,7 @@ fn the_largest_state_is_within_its_bound() {
             started_at: at(0),
             ended_at: at(n),
             error_type: Some(long(400)),
-            session: Some(long(64)),
+            session: Some(u64::MAX),
         };
         let tools = vec![ToolKey { name: long(9), digest: Some(u64::MAX) }];
         let usage = Usage {

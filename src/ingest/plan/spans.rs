@@ -6,22 +6,25 @@ use std::sync::Arc;
 use tracing::debug;
 
 use crate::model::{
-    Activity, AgentKey, Body, Observation, ProjectId, ServiceKey, ServiceRow, Source, Timestamp, TraceDelta, TraceKey,
-    TraceRow, TraceSpans,
+    Activity, AgentKey, Body, Observation, ProjectId, ServiceKey, ServiceRow, Source, SpanClass, Timestamp, TraceDelta,
+    TraceKey, TraceRow, TraceSpans,
 };
 
 use super::Planner;
 use crate::ingest::intake::Outcome;
-use crate::ingest::traces::{self, Folded, TraceRules};
+use crate::ingest::traces::{self, Folded, When};
 
 impl Planner<'_> {
     pub(super) fn spans(&mut self, project: ProjectId, received_at: Timestamp, spans: Vec<TraceSpans>) -> Outcome {
         let mut by_agent = BTreeMap::new();
         for incoming in spans {
             let key = TraceKey { project, trace: incoming.trace };
+            // Spans that only hold a place in a tree make no trace of their own.
+            if !self.traces.contains_key(&key) && incoming.spans.iter().all(|s| s.class == SpanClass::Other) {
+                continue;
+            }
             let service = ServiceKey { project, name: incoming.service.clone() };
-            let now = self.context.now;
-            self.fold(key, service, &mut by_agent, |row, known, rules| traces::fold(row, incoming, known, rules, now));
+            self.fold(key, service, &mut by_agent, |row, known, when| traces::fold(row, incoming, known, when));
         }
         self.tell_activities(project, received_at, by_agent);
         Outcome::Done
@@ -35,9 +38,8 @@ impl Planner<'_> {
         }
         let mut by_agent = BTreeMap::new();
         let service = ServiceKey { project: key.project, name: service };
-        let now = self.context.now;
-        self.fold(key, service, &mut by_agent, |row, known, rules| traces::expire(row, known, rules, now));
-        self.tell_activities(key.project, now, by_agent);
+        self.fold(key, service, &mut by_agent, traces::expire);
+        self.tell_activities(key.project, self.context.now, by_agent);
     }
 
     fn fold(
@@ -45,14 +47,16 @@ impl Planner<'_> {
         key: TraceKey,
         service: ServiceKey,
         by_agent: &mut BTreeMap<String, Activity>,
-        fold: impl FnOnce(&mut TraceRow, &mut ServiceRow, &TraceRules) -> Option<Folded>,
+        fold: impl FnOnce(&mut TraceRow, &mut ServiceRow, When<'_>) -> Option<Folded>,
     ) {
         let row = Arc::make_mut(self.traces.entry(key).or_default());
         // A trace that passes through several services is judged by what is known of the first.
         let is_first = row.head.service.is_empty() || row.head.service == service.name;
         let before = self.services.get(&service).filter(|_| is_first).cloned().unwrap_or_default();
         let mut known = ServiceRow::clone(&before);
-        let Some(folded) = fold(row, &mut known, &self.context.rules.traces()) else { return };
+        let rules = self.context.rules.traces();
+        let when = When { now: self.context.now, presence: self.context.presence, rules: &rules };
+        let Some(folded) = fold(row, &mut known, when) else { return };
         if is_first && known != *before {
             known.learned_at = self.context.now;
             self.services.insert(service.clone(), Arc::new(known));

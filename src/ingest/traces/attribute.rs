@@ -60,7 +60,8 @@ pub(super) fn named(spans: &[Arc<SpanFacts>]) -> BTreeSet<&str> {
 fn home(service: &str, spans: &[Arc<SpanFacts>], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
     let named = named(spans);
     let certain = |agent: &str| Some(Home { agent: agent.to_owned(), provisional: false });
-    let closed = tree.is_closed();
+    // A workflow of which nothing else is here yet may be one round agents.
+    let closed = tree.is_closed() && has_work(spans);
     if !needs_home(spans, tree) {
         return None;
     }
@@ -72,8 +73,13 @@ fn home(service: &str, spans: &[Arc<SpanFacts>], tree: &Tree, known: &ServiceRow
     }
     match named.first() {
         Some(only) if named.len() == 1 => certain(only),
-        _ => Some(Home { agent: service.to_owned(), provisional: !closed }),
+        _ => Some(Home { agent: service.to_owned(), provisional: !tree.is_closed() }),
     }
+}
+
+/// Whether there is more than workflows and steps.
+pub(super) fn has_work(spans: &[Arc<SpanFacts>]) -> bool {
+    spans.iter().any(|s| matches!(s.class, SpanClass::Llm | SpanClass::Tool | SpanClass::Agent))
 }
 
 /// Whether something that counts has no agent yet.

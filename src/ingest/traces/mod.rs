@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    AT_HOME, Activity, ServiceAgents, ServiceRow, SpanFacts, TRACE_SPANS_MAX, Timestamp, TraceDelta, TraceRow,
-    TraceSpans, TraceTotals,
+    AT_HOME, Activity, GIVEN_UP_MAX, Presence, ServiceAgents, ServiceRow, SpanFacts, TRACE_SPANS_MAX, Timestamp,
+    TraceDelta, TraceRow, TraceSpans, TraceTotals,
 };
 use runs::Runs;
 use tree::{Index, Tree};
@@ -37,6 +37,29 @@ pub struct TraceRules {
 impl Default for TraceRules {
     fn default() -> Self {
         Self { hold: Duration::from_secs(30), run_ends_after: Some(Duration::from_secs(300)) }
+    }
+}
+
+/// When something is judged.
+#[derive(Clone, Copy)]
+pub struct When<'a> {
+    /// The time now.
+    pub now: Timestamp,
+    /// When the gateway was accepting: what could not arrive was not late.
+    pub presence: &'a Presence,
+    /// How long is waited.
+    pub rules: &'a TraceRules,
+}
+
+impl When<'_> {
+    /// When the wait for the agent of spans held since `since` ends.
+    fn hold_ends(&self, since: Timestamp) -> Timestamp {
+        self.presence.after(since, self.rules.hold)
+    }
+
+    /// When a run ends of which nothing came since `touched_at`; never is [`Timestamp::MAX`].
+    fn run_ends(&self, touched_at: Timestamp) -> Timestamp {
+        self.rules.run_ends_after.map_or(Timestamp::MAX, |after| self.presence.after(touched_at, after))
     }
 }
 
@@ -66,13 +89,7 @@ pub fn possible_agents<'a>(
 }
 
 /// Adds the spans of one request to `row`. `None` when all of them had been there.
-pub fn fold(
-    row: &mut TraceRow,
-    incoming: TraceSpans,
-    known: &mut ServiceRow,
-    rules: &TraceRules,
-    now: Timestamp,
-) -> Option<Folded> {
+pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, when: When<'_>) -> Option<Folded> {
     let TraceSpans { service, spans, upsert, .. } = incoming;
     let places = Index::of(&row.spans);
     let mut fresh = BTreeSet::new();
@@ -113,21 +130,25 @@ pub fn fold(
     }
     twins::mark(&mut added, known);
     row.spans.extend(added.into_iter().map(Arc::new));
-    row.head.touched_at = now;
+    row.head.touched_at = when.now;
     row.head.abandoned = false;
-    let waited = row.head.held_since.is_some_and(|since| since.plus(rules.hold) <= now);
-    Some(judge(row, before, known, waited, rules, now))
+    Some(judge(row, before, known, when))
 }
 
 /// Looks at `row` again because time passed. `None` when it was not due.
-pub fn expire(row: &mut TraceRow, known: &mut ServiceRow, rules: &TraceRules, now: Timestamp) -> Option<Folded> {
-    if row.head.deadline > now {
+pub fn expire(row: &mut TraceRow, known: &mut ServiceRow, when: When<'_>) -> Option<Folded> {
+    if row.head.deadline > when.now {
         return None;
     }
     let before = Before::of(row);
-    let waited = row.head.held_since.is_some_and(|since| since.plus(rules.hold) <= now);
-    row.head.abandoned |= rules.run_ends_after.is_some_and(|after| row.head.touched_at.plus(after) <= now);
-    Some(judge(row, before, known, waited, rules, now))
+    let is_over = when.run_ends(row.head.touched_at) <= when.now && !row.head.abandoned;
+    if is_over && tells_of_runs(known, &attribute::named(&row.spans)) {
+        row.head.abandoned = true;
+        if !known.tells_runs && known.given_up < GIVEN_UP_MAX {
+            known.given_up += 1;
+        }
+    }
+    Some(judge(row, before, known, when))
 }
 
 /// The spans as they were.
@@ -159,15 +180,10 @@ impl Before {
     }
 }
 
-fn judge(
-    row: &mut TraceRow,
-    before: Before,
-    known: &mut ServiceRow,
-    waited: bool,
-    rules: &TraceRules,
-    now: Timestamp,
-) -> Folded {
+fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<'_>) -> Folded {
     let TraceRow { head, spans } = row;
+    let now = when.now;
+    let waited = head.held_since.is_some_and(|since| when.hold_ends(since) <= now);
     let tree = Tree::of(spans);
     attribute::attribute(head, spans, &tree, known, waited, now);
     learn(known, spans, &tree, &head.service, waited, now);
@@ -190,9 +206,10 @@ fn judge(
         }
     }
 
-    let held = head.held_since.map(|since| since.plus(rules.hold));
-    let unfinished = runs::unfinished(head, spans, &tree).filter(|_| !head.abandoned);
-    let given_up = rules.run_ends_after.filter(|_| unfinished.is_some()).map(|after| head.touched_at.plus(after));
+    let held = head.held_since.map(|since| when.hold_ends(since));
+    let is_waited_for = !head.abandoned && tells_of_runs(known, &named);
+    let unfinished = runs::unfinished(spans, &tree).filter(|_| is_waited_for);
+    let given_up = unfinished.map(|_| when.run_ends(head.touched_at));
     head.deadline = held.into_iter().chain(given_up).min().unwrap_or(Timestamp::MAX);
 
     let known_before = before.decided.len();
@@ -202,15 +219,23 @@ fn judge(
     Folded { delta, activities }
 }
 
+/// Whether a missing parent means a run that has not ended, and not a span that is never sent here.
+fn tells_of_runs(known: &ServiceRow, named: &BTreeSet<&str>) -> bool {
+    known.tells_runs || known.given_up < GIVEN_UP_MAX || !named.is_empty()
+}
+
 /// Takes in which agents the traces of a service name: where it is but one, spans of later traces need not wait.
 fn learn(known: &mut ServiceRow, spans: &[Arc<SpanFacts>], tree: &Tree, service: &str, waited: bool, now: Timestamp) {
     let named = attribute::named(spans);
+    known.tells_runs |= spans.iter().any(|s| s.class.is_run());
     let closed = tree.is_closed();
     let seen = match named.first() {
         _ if named.len() > 1 => ServiceAgents::Several,
         Some(only) if closed || waited => ServiceAgents::Only((*only).to_owned()),
         // Traces of many spans in which nobody is named: the service is the agent.
-        None if closed && spans.len() > 1 => ServiceAgents::Only(service.to_owned()),
+        None if closed && (waited || (spans.len() > 1 && attribute::has_work(spans))) => {
+            ServiceAgents::Only(service.to_owned())
+        }
         _ => return,
     };
     let agents = match &known.agents {

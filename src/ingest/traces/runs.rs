@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::totals::{Place, agent_of};
 use super::tree::Tree;
-use crate::model::{AT_HOME, SpanClass, SpanFacts, TraceHead};
+use crate::model::{SpanClass, SpanFacts, TraceHead};
 
 /// The runs of a trace.
 pub(super) struct Runs {
@@ -80,23 +80,14 @@ impl Runs {
     }
 }
 
-/// The newest call of a run whose own span is missing: its process may have been killed. `None` where nothing shows that
-/// there is a run.
-pub(super) fn unfinished(head: &TraceHead, spans: &[Arc<SpanFacts>], tree: &Tree) -> Option<usize> {
+/// The newest call of a run whose own span is missing: its process may have been killed.
+pub(super) fn unfinished(spans: &[Arc<SpanFacts>], tree: &Tree) -> Option<usize> {
     let is_call = |i: &usize| matches!(spans[*i].class, SpanClass::Llm | SpanClass::Tool) && !spans[*i].twin;
     let newest = (0..spans.len()).filter(is_call).max_by_key(|i| (spans[*i].end, spans[*i].start, spans[*i].span))?;
-    if !tree.open[newest] || tree.under_run[newest] {
-        return None;
-    }
-    // One call below something that is never sent here (a web server's span, say) is no sign of a run.
-    let is_run = spans[newest].failure.is_some()
-        || spans[newest].agent.as_ref().is_some_and(|name| name != AT_HOME)
-        || head.home.as_ref().is_some_and(|home| !home.provisional && home.agent != head.service)
-        || (0..spans.len()).filter(is_call).count() > 1;
-    is_run.then_some(newest)
+    (tree.open[newest] && !tree.under_run[newest]).then_some(newest)
 }
 
 /// The newest call of a run that was given up, while its own span is still missing.
 pub(super) fn abandoned(head: &TraceHead, spans: &[Arc<SpanFacts>], tree: &Tree) -> Option<usize> {
-    unfinished(head, spans, tree).filter(|_| head.abandoned)
+    unfinished(spans, tree).filter(|_| head.abandoned)
 }

@@ -81,6 +81,6 @@ fn run(span: &SpanFacts, failed: bool, started_at: Timestamp) -> Run {
         started_at,
         ended_at: span.end,
         error_type: span.failure.as_ref().map(|f| f.kind.clone()),
-        session: span.session.clone(),
+        session: span.session,
     }
 }

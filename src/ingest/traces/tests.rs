@@ -30,10 +30,15 @@ fn failed(mut span: SpanFacts, message: &str) -> SpanFacts {
     span
 }
 
+fn at<T>(secs: i64, judge: impl FnOnce(When<'_>) -> T) -> T {
+    let (presence, rules) = (Presence::default(), TraceRules::default());
+    judge(When { now: Timestamp::from_secs(secs), presence: &presence, rules: &rules })
+}
+
 /// One request at `secs`.
 fn send(row: &mut TraceRow, known: &mut ServiceRow, spans: &[SpanFacts], secs: i64) -> Option<Folded> {
     let incoming = TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), upsert: false, spans: spans.to_vec() };
-    fold(row, incoming, known, &TraceRules::default(), Timestamp::from_secs(secs))
+    at(secs, |when| fold(row, incoming, known, when))
 }
 
 /// Feeds requests one after another; sums what was learned by agent.
@@ -43,8 +48,7 @@ fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<String, Activity> {
     for spans in requests {
         let incoming =
             TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), upsert: false, spans: spans.clone() };
-        let now = Timestamp::from_secs(500);
-        let Some(folded) = fold(&mut row, incoming, &mut known, &TraceRules::default(), now) else { continue };
+        let Some(folded) = at(500, |when| fold(&mut row, incoming, &mut known, when)) else { continue };
         stored.absorb(folded.delta);
         assert_eq!(stored, row, "the store comes to the same row");
         for (agent, a) in folded.activities {
@@ -117,7 +121,7 @@ fn an_inner_call_that_arrives_late_adds_only_what_was_missing() {
 
 #[test]
 fn calls_whose_agent_is_not_known_wait_for_the_span_that_names_it() {
-    let (mut row, mut known, rules) = (TraceRow::default(), ServiceRow::default(), TraceRules::default());
+    let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
     let folded = send(&mut row, &mut known, &[llm(2, 1, 10)], 0).unwrap();
     assert!(folded.activities.is_empty());
     assert_eq!(row.head.deadline, Timestamp::from_secs(30));
@@ -125,7 +129,7 @@ fn calls_whose_agent_is_not_known_wait_for_the_span_that_names_it() {
     assert_eq!(folded.activities.keys().collect::<Vec<_>>(), ["bot"]);
     assert_eq!(input(&folded.activities, "bot"), Some(15));
     assert_eq!(row.head.deadline, Timestamp::MAX, "nothing to wait for");
-    assert!(expire(&mut row, &mut known, &rules, Timestamp::from_secs(9999)).is_none());
+    assert!(at(9999, |when| expire(&mut row, &mut known, when)).is_none());
     assert_eq!(known.only(), Some("bot"));
 
     // What was learned serves the next trace at once.
@@ -136,10 +140,10 @@ fn calls_whose_agent_is_not_known_wait_for_the_span_that_names_it() {
 
 #[test]
 fn after_the_wait_they_belong_to_the_service_and_stay_there() {
-    let (mut row, mut known, rules) = (TraceRow::default(), ServiceRow::default(), TraceRules::default());
+    let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
     send(&mut row, &mut known, &[llm(2, 1, 10), llm(3, 1, 1)], 0);
-    assert!(expire(&mut row, &mut known, &rules, Timestamp::from_secs(29)).is_none());
-    let waited = expire(&mut row, &mut known, &rules, Timestamp::from_secs(30)).unwrap();
+    assert!(at(29, |when| expire(&mut row, &mut known, when)).is_none());
+    let waited = at(30, |when| expire(&mut row, &mut known, when)).unwrap();
     assert_eq!(input(&waited.activities, "svc"), Some(11));
     let folded = send(&mut row, &mut known, &[agent(1, 0, "bot"), llm(4, 1, 5)], 31).unwrap();
     assert_eq!((input(&folded.activities, "svc"), input(&folded.activities, "bot")), (None, Some(5)), "nothing twice");
@@ -147,11 +151,11 @@ fn after_the_wait_they_belong_to_the_service_and_stay_there() {
 
 #[test]
 fn a_run_left_without_its_end_failed() {
-    let (mut row, mut known, rules) = (TraceRow::default(), ServiceRow::default(), TraceRules::default());
+    let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
     send(&mut row, &mut known, &[llm(2, 1, 10), tool(3, 1, "t")], 0);
-    let waited = expire(&mut row, &mut known, &rules, Timestamp::from_secs(30)).unwrap();
+    let waited = at(30, |when| expire(&mut row, &mut known, when)).unwrap();
     assert_eq!((waited.activities["svc"].failures, row.head.deadline), (0, Timestamp::from_secs(300)));
-    let ended = expire(&mut row, &mut known, &rules, Timestamp::from_secs(300)).unwrap();
+    let ended = at(300, |when| expire(&mut row, &mut known, when)).unwrap();
     let svc = &ended.activities["svc"];
     assert_eq!((svc.failures, svc.successes, svc.runs.len()), (1, 0, 1));
     assert_eq!(svc.runs[0].error_type.as_deref(), Some("abandoned"));
@@ -163,6 +167,21 @@ fn a_run_left_without_its_end_failed() {
         send(&mut row, &mut ServiceRow::default(), &spans, 0);
         assert_eq!(row.head.deadline, Timestamp::MAX);
     }
+}
+
+#[test]
+fn a_service_that_never_sends_the_spans_above_its_calls_is_no_failing_one() {
+    let mut known = ServiceRow::default();
+    let failures: Vec<u64> = (0..5)
+        .map(|_| {
+            let mut row = TraceRow::default();
+            send(&mut row, &mut known, &[llm(2, 1, 10), llm(3, 1, 10)], 0);
+            at(30, |when| expire(&mut row, &mut known, when));
+            let ended = at(300, |when| expire(&mut row, &mut known, when));
+            ended.and_then(|e| e.activities.get("svc").map(|a| a.failures)).unwrap_or(0)
+        })
+        .collect();
+    assert_eq!(failures, [1, 1, 0, 0, 0]);
 }
 
 #[test]
@@ -182,7 +201,12 @@ fn a_workflow_round_named_agents_makes_no_agent_of_the_service() {
     assert_eq!(feed(&late).keys().collect::<Vec<_>>(), ["orders", "triage"], "the workflow comes last");
 
     // What the service does itself is still told: a workflow without agents, or one that fails on its own.
-    assert_eq!(feed(&[vec![workflow.clone()]])["svc"].successes, 1);
+    let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
+    assert!(send(&mut row, &mut known, std::slice::from_ref(&workflow), 0).unwrap().activities.is_empty());
+    let waited = at(30, |when| expire(&mut row, &mut known, when)).unwrap();
+    assert_eq!(waited.activities["svc"].successes, 1);
+    let next = send(&mut TraceRow::default(), &mut known, std::slice::from_ref(&workflow), 31).unwrap();
+    assert_eq!(next.activities["svc"].successes, 1, "the service is known");
     let fails = [vec![failed(workflow, "no agent took it"), agent(2, 1, "triage"), agent(3, 1, "orders")]];
     assert_eq!(feed(&fails)["svc"].error.as_ref().unwrap().message, "no agent took it");
 }

@@ -13,6 +13,7 @@ pub mod http;
 pub mod json;
 mod raw;
 pub mod spans;
+mod telling;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -25,11 +26,13 @@ use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, Intake, Work};
 use crate::model::{Caller, DedupKey, ProjectId, Scope, TraceSpans};
+use crate::prices::Prices;
 use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
 use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use crate::proto::opentelemetry::proto::metrics::v1::metric::Data;
 use crate::receivers::Submit;
 use crate::telemetry::ProcessMetrics;
+pub use telling::Telling;
 
 /// The kind of a request's dedup key. HTTP and gRPC share it: a retry may come by the other way.
 const DEDUP_KIND: &str = "otlp";
@@ -60,10 +63,14 @@ pub struct Otlp<S = Committer> {
     pub clock: Clock,
     /// How large a request may be.
     pub limits: Limits,
+    /// What model calls cost whose cost nobody tells.
+    pub prices: Prices,
     /// Counters of this process.
     pub metrics: ProcessMetrics,
     /// Where requests go on to once they are committed.
     pub forward: Forward,
+    /// Which traces told something lately.
+    pub telling: Telling,
 }
 
 /// What of a request was not taken.
@@ -80,8 +87,11 @@ impl<S: Submit> Otlp<S> {
     }
 
     /// Submits decoded spans, which weigh `bytes`, and answers after their commit.
-    async fn take(&self, caller: &Caller, decoded: spans::Decoded, bytes: usize) -> Result<Rejected, ApiError> {
+    async fn take(&self, caller: &Caller, mut decoded: spans::Decoded, bytes: usize) -> Result<Rejected, ApiError> {
         self.metrics.otlp_spans(decoded.spans);
+        self.metrics.unpriced_calls(decoded.price(&self.prices));
+        self.telling.sift(caller.project, &decoded.traces, &mut decoded.silent);
+        decoded.traces.append(&mut decoded.silent);
         // Telemetry that tells nothing about agents costs no commit.
         if !decoded.traces.is_empty() {
             let dedup = Some(dedup_key(caller.project, &decoded.traces));

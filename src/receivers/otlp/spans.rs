@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::conventions::{self, Attributes, Reading, Value};
-use crate::model::{SpanClass, SpanFacts, SpanId, Timestamp, TraceId, TraceSpans};
+use super::conventions::{self, Attributes, PriceQuery, Reading, Value};
+use crate::model::{CostOrigin, SpanClass, SpanFacts, SpanId, Timestamp, TraceId, TraceSpans};
+use crate::prices::{Prices, Tokens};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 
 /// The service of resources that name none, as the OpenTelemetry SDKs call it.
@@ -14,12 +15,49 @@ const UNKNOWN_SERVICE: &str = "unknown_service";
 pub struct Decoded {
     /// The spans by trace and service, in order of arrival. Traces that tell nothing about agents are left out.
     pub traces: Vec<TraceSpans>,
+    /// The other traces: they matter only where others told something of them.
+    pub silent: Vec<TraceSpans>,
     /// How many spans the request had.
     pub spans: u64,
     /// How many of them could not be taken.
     pub rejected: u64,
     /// Why the first of those could not be taken.
     pub reject_reason: Option<&'static str>,
+    /// Spans with tokens whose cost nobody told.
+    unpriced: Vec<Unpriced>,
+}
+
+/// A span with tokens whose cost nobody told.
+#[derive(Clone, Debug, PartialEq)]
+struct Unpriced {
+    /// The place of its trace in [`Decoded::traces`].
+    place: usize,
+    /// Its place among the spans of that trace.
+    span: usize,
+    query: PriceQuery,
+}
+
+impl Decoded {
+    /// Works out what calls cost whose cost nobody told. Gives how many there are whose model has no price.
+    pub fn price(&mut self, prices: &Prices) -> u64 {
+        let mut unknown = 0;
+        for Unpriced { place, span, query } in std::mem::take(&mut self.unpriced) {
+            let Some(facts) = self.traces.get_mut(place).and_then(|trace| trace.spans.get_mut(span)) else { continue };
+            let tokens = Tokens {
+                input: facts.usage.input.unwrap_or(0),
+                output: facts.usage.output.unwrap_or(0),
+                cached: facts.usage.cached_input.unwrap_or(0),
+                cache_written: query.cache_written,
+            };
+            let cost = |model: &str| prices.cost(query.provider, model, &tokens, facts.start);
+            let answered = facts.model.as_deref().and_then(cost);
+            match answered.or_else(|| query.request_model.as_deref().and_then(cost)) {
+                Some(cost) => (facts.usage.cost, facts.usage.cost_origin) = (Some(cost), CostOrigin::Computed),
+                None => unknown += u64::from(facts.class == SpanClass::Llm),
+            }
+        }
+        unknown
+    }
 }
 
 /// Reads a decoded request. Spans without valid ids are rejected and counted; the others go on.
@@ -94,8 +132,20 @@ impl<'a> Gatherer<'a> {
                 return;
             }
         };
-        let Reading { class, agent, model, response, output, scope, provider_sdk, session, usage, tool, failure } =
-            read();
+        let Reading {
+            class,
+            agent,
+            model,
+            response,
+            output,
+            scope,
+            provider_sdk,
+            session,
+            price,
+            usage,
+            tool,
+            failure,
+        } = read();
         let start = Timestamp::from_unix_nanos(frame.start_nanos);
         let facts = SpanFacts {
             span,
@@ -119,6 +169,10 @@ impl<'a> Gatherer<'a> {
         };
         let place = self.place(trace, service);
         self.tells[place] |= class != SpanClass::Other;
+        if let Some(query) = price {
+            let span = self.decoded.traces[place].spans.len();
+            self.decoded.unpriced.push(Unpriced { place, span, query });
+        }
         self.decoded.traces[place].spans.push(facts);
     }
 
@@ -145,7 +199,20 @@ impl<'a> Gatherer<'a> {
             // A trace tells something when it does for any service.
             let telling = self.decoded.traces.iter().zip(&self.tells).filter(|(_, tells)| **tells);
             let telling: HashSet<TraceId> = telling.map(|(spans, _)| spans.trace).collect();
-            self.decoded.traces.retain(|spans| telling.contains(&spans.trace));
+            // A span whose tokens are known tells something: its trace stays, and moves up.
+            let mut left_out = 0;
+            let before: Vec<usize> = self
+                .decoded
+                .traces
+                .iter()
+                .map(|spans| {
+                    left_out += usize::from(!telling.contains(&spans.trace));
+                    left_out
+                })
+                .collect();
+            self.decoded.unpriced.iter_mut().for_each(|span| span.place -= before[span.place]);
+            let all = std::mem::take(&mut self.decoded.traces);
+            (self.decoded.traces, self.decoded.silent) = all.into_iter().partition(|t| telling.contains(&t.trace));
         }
         self.decoded
     }
@@ -207,7 +274,7 @@ mod tests {
     #[test]
     fn traces_without_agents_make_no_row() {
         let decoded = decode_all(vec![of_service(Some("web"), vec![span(1, 1, None), span(1, 2, None)])]);
-        assert_eq!(decoded, Decoded { spans: 2, ..Decoded::default() });
+        assert_eq!((decoded.spans, decoded.traces.len(), decoded.silent.len()), (2, 0, 1));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::model::SpanClass::{self, Agent, Llm, Step, Tool};
 pub(super) const FACTS: &[(&str, Fact)] = &[
     ("ai.operationId", Fact::AiOperation),
     ("ai.telemetry.functionId", Fact::Agent),
+    ("ai.model.provider", Fact::Provider),
     ("ai.response.model", Fact::ResponseModel),
     ("ai.model.id", Fact::RequestModel),
     ("ai.response.id", Fact::ResponseId),

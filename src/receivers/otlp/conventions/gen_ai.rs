@@ -10,6 +10,8 @@ use crate::model::SpanClass::{self, Agent, Definition, Llm, Step, Tool, Workflow
 pub(super) const FACTS: &[(&str, Fact)] = &[
     ("gen_ai.operation.name", Fact::Operation),
     ("gen_ai.agent.name", Fact::Agent),
+    ("gen_ai.provider.name", Fact::Provider),
+    ("gen_ai.system", Fact::Provider),
     ("gen_ai.response.model", Fact::ResponseModel),
     ("gen_ai.request.model", Fact::RequestModel),
     ("gen_ai.response.id", Fact::ResponseId),

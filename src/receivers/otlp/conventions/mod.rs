@@ -25,7 +25,7 @@ mod value;
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
-use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SESSION_BYTES_MAX, SpanClass, ToolKey, Usage, digest64};
+use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, ToolKey, Usage, digest64};
 use crate::proto::opentelemetry::proto::trace::v1::{Span, status::StatusCode};
 use index::Index;
 pub(super) use value::{Attributes, Events, Nested, Value};
@@ -48,6 +48,7 @@ enum Fact {
     GraphAgent,
     Metadata,
     EntityName,
+    Provider,
     ResponseModel,
     RequestModel,
     ResponseId,
@@ -107,10 +108,22 @@ pub(super) struct Reading {
     pub output: Option<u64>,
     pub scope: u32,
     pub provider_sdk: bool,
-    pub session: Option<String>,
+    pub session: Option<u64>,
+    pub price: Option<PriceQuery>,
     pub usage: Usage,
     pub tool: Option<ToolKey>,
     pub failure: Option<Failure>,
+}
+
+/// What a price list is asked for a call whose cost nobody told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PriceQuery {
+    /// The provider, as price lists call it.
+    pub provider: Option<&'static str>,
+    /// The model that was asked for, where it has another name than the one that answered.
+    pub request_model: Option<String>,
+    /// Input tokens written to a cache.
+    pub cache_written: u64,
 }
 
 /// Reads a decoded span of the instrumentation scope `scope`.
@@ -142,6 +155,7 @@ pub(super) fn reading(marks: &Marks) -> Reading {
             scope: 0,
             provider_sdk: false,
             session: None,
+            price: None,
             usage: Usage::default(),
             tool: None,
             failure: None,
@@ -150,6 +164,7 @@ pub(super) fn reading(marks: &Marks) -> Reading {
     let is_call = class == SpanClass::Llm;
     // A step's tokens are not a model call's: embeddings, or an old response that was read again.
     let has_usage = is_call || class.is_run();
+    let usage = if has_usage { usage::usage(marks) } else { Usage::default() };
     Reading {
         class,
         agent: names::agent(marks, class),
@@ -158,9 +173,9 @@ pub(super) fn reading(marks: &Marks) -> Reading {
         output: is_call.then(|| outputs::digest(marks)).flatten(),
         scope: if is_call { fingerprint(marks.scope) } else { 0 },
         provider_sdk: is_call && others::PROVIDER_SDKS.contains(&marks.scope),
-        // A call that is its own trace has no run that could tell.
-        session: marks.text(Fact::Session).filter(|_| has_usage).map(|text| cut(text, SESSION_BYTES_MAX)),
-        usage: if has_usage { usage::usage(marks) } else { Usage::default() },
+        session: marks.text(Fact::Session).filter(|_| class.is_run()).map(|text| digest64(text.as_bytes())),
+        price: usage::price_query(marks, &usage),
+        usage,
         tool: (class == SpanClass::Tool).then(|| arguments::tool_key(marks)),
         failure: failure(marks),
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Fact, Marks, Value, langfuse};
+use super::{Fact, Marks, PriceQuery, Value, langfuse};
 use crate::model::{CostOrigin, Money, Usage};
 
 /// The most tokens one span may report; more is taken for a mistake.
@@ -26,6 +26,50 @@ pub(super) fn usage(marks: &Marks) -> Usage {
         (usage.cost, usage.cost_origin) = (Some(cost), CostOrigin::Reported);
     }
     usage
+}
+
+/// Providers as the conventions call them → as price lists do. What follows a dot is the kind of API.
+const PROVIDERS: &[(&str, &str)] = &[
+    ("openai", "openai"),
+    ("anthropic", "anthropic"),
+    ("google", "google"),
+    ("gcp", "google"),
+    ("vertexai", "google"),
+    ("vertex_ai", "google"),
+    ("gemini", "google"),
+    ("aws", "aws"),
+    ("bedrock", "aws"),
+    ("azure", "azure"),
+    ("az", "azure"),
+    ("mistral", "mistral"),
+    ("mistral_ai", "mistral"),
+    ("mistralai", "mistral"),
+    ("cohere", "cohere"),
+    ("deepseek", "deepseek"),
+    ("groq", "groq"),
+    ("xai", "x-ai"),
+    ("x_ai", "x-ai"),
+    ("perplexity", "perplexity"),
+    ("together", "together"),
+    ("fireworks", "fireworks"),
+    ("openrouter", "openrouter"),
+];
+
+/// What a price list is asked, where tokens are known and the cost is not.
+pub(super) fn price_query(marks: &Marks, usage: &Usage) -> Option<PriceQuery> {
+    if usage.cost.is_some() || (usage.input.is_none() && usage.output.is_none()) {
+        return None;
+    }
+    let word = marks.text(Fact::Provider).map(|text| text.split('.').next().unwrap_or(text).to_ascii_lowercase());
+    let cache_write = if marks.is_claude_code() { Fact::CliCacheWrite } else { Fact::CacheWrite };
+    Some(PriceQuery {
+        provider: word.and_then(|word| super::lookup(PROVIDERS, &word)),
+        request_model: marks
+            .text(Fact::RequestModel)
+            .filter(|asked| marks.text(Fact::ResponseModel).is_some_and(|answered| answered != *asked))
+            .map(|asked| super::cut(asked, super::NAME_BYTES_MAX)),
+        cache_written: tokens(marks, cache_write).unwrap_or(0),
+    })
 }
 
 /// Counts under names of their own. They include cached tokens, unless more is cached than was sent.

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex};
 
 use prost::Message;
 
-use super::{Limits, Otlp, dedup_key, spans};
+use super::{Limits, Otlp, Telling, dedup_key, spans};
 use crate::clock::Clock;
 use crate::http::auth::{Keyring, hash_key, key_id};
 use crate::ingest::SubmitError;
 use crate::ingest::intake::{Intake, Outcome};
 use crate::model::{ApiKey, DedupKey, ProjectId, Scope, Scopes, Timestamp};
+use crate::prices::Prices;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use crate::proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
 use crate::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -70,7 +71,9 @@ fn otlp_within(recorder: &Recorder, limits: Limits) -> Otlp<Recorder> {
         keyring,
         clock: Clock::manual(Timestamp::from_secs(1_000)),
         limits,
+        prices: Prices::none(),
         metrics: ProcessMetrics::new(),
+        telling: Telling::default(),
     }
 }
 
