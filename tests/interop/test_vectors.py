@@ -234,7 +234,7 @@ def test_a_test_clock_is_never_on_by_accident(told, tmp_path):
     clock = tmp_path / "clock"
     clock.write_text(str(T0))
     assert "data of real times" in serve("--test-clock", clock, data="real").stderr
-    everywhere = {"PULSEGATE_RECEIVERS__HTTP__ENDPOINT": "0.0.0.0:0"}
+    everywhere = {"PULSEGATE_RECEIVERS__HTTP__ENDPOINT": "0.0.0.0:0", "PULSEGATE_SERVER__ALLOW_PLAINTEXT": "true"}
     assert "listens on this machine only" in serve("--test-clock", clock, env=everywhere.items()).stderr
     assert "must hold a whole number" in serve("--test-clock", tmp_path / "none").stderr
     assert "test-clock" not in subprocess.run([BINARY, "serve", "--help"], capture_output=True, text=True).stdout
