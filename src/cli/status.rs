@@ -61,7 +61,8 @@ pub fn run(data_dir: &Path, command: &StatusCommand) -> Result<(), Failure> {
             print!("\u{1b}[H\u{1b}[2J");
         }
         println!("{shown}");
-        client.block_on(tokio::time::sleep(Duration::from_secs(command.interval)));
+        // A timer is made within the runtime that drives it.
+        client.block_on(async { tokio::time::sleep(Duration::from_secs(command.interval)).await });
     }
 }
 

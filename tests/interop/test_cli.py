@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import stat
 import subprocess
@@ -221,3 +222,106 @@ def test_an_interrupt_ends_it_like_sigterm(gateway_factory):
     assert gateway.process.wait(timeout=12) == 0
     gateway.start()
     assert gateway.agent("a")["totals"]["heartbeats"] == 1
+
+
+class Running:
+    """A subcommand that runs until it is interrupted; what it prints goes to files, line by line."""
+
+    def __init__(self, gateway, name, *args, **env):
+        self.files = [gateway.directory / f"{name}.{which}" for which in ("out", "err")]
+        with open(self.files[0], "wb") as out, open(self.files[1], "wb") as err:
+            command = [BINARY, *args, "--config", gateway.config, "--data-dir", gateway.data]
+            self.process = subprocess.Popen(command, env={**gateway.env, **env}, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(timeout=10) == -signal.SIGINT, self.said()
+
+    @property
+    def out(self):
+        return self.files[0].read_text()
+
+    def said(self):
+        return f"{self.out}\n{self.files[1].read_text()}"
+
+    def wait(self, test, why):
+        wait_for(lambda: test(self.out) or self.process.poll() is not None, why=lambda: f"{why}: {self.said()}")
+        assert test(self.out), self.said()
+
+
+def restarted(gateway, meanwhile=lambda: None):
+    """Ends the gateway, and starts it where it was."""
+    address = gateway.at["http"]
+    gateway.stop()
+    meanwhile()
+    gateway.env["PULSEGATE_RECEIVERS__HTTP__ENDPOINT"] = address
+    gateway.start()
+    assert gateway.at["http"] == address
+
+
+def test_events_are_followed_across_a_restart_and_none_is_missed_or_told_twice(gateway):
+    gateway.beat("before")
+    with Running(gateway, "text", "events", "--follow", "-n", "5") as text, \
+            Running(gateway, "json", "events", "--follow", "-n", "0", "-o", "json") as lines:
+        text.wait(lambda out: "before" in out, "the past comes first")
+        gateway.beat("while it looks")
+        text.wait(lambda out: "while it looks" in out, "it is told as it happens")
+        lines.wait(lambda out: "while it looks" in out, "as JSON too")
+        restarted(gateway)
+        gateway.beat("after")
+        for which in (text, lines):
+            which.wait(lambda out: "after" in out, "it comes back by itself")
+        # Three failures in a row are an error.
+        for _ in range(3):
+            gateway.beat("after", status="error", message="boom")
+        text.wait(lambda out: "erroring" in out, "a change of status")
+        wait_for(lambda: gateway.agent("after")["state"] == "erroring")
+        newest = gateway.events()[0]["id"]
+        lines.wait(lambda out: f'"id":{newest},' in out, "the newest event")
+        told = [json.loads(line) for line in lines.out.splitlines()]
+        ids = [event["id"] for event in told]
+        every = [event["id"] for event in reversed(gateway.events())]
+        assert ids == every[every.index(ids[0]):], "each once, in order"
+        assert [told[0]["agent"], told[-1]["agent"]] == ["while it looks", "after"]
+    assert "the gateway is stopping; opening it again" in text.said(), text.said()
+    shown = text.out.splitlines()
+    assert len(shown) == len(gateway.events()), shown
+    assert "boom" in shown[-1] and "\x1b" not in text.out, "no colours into a file"
+
+
+def test_only_one_agents_events_are_followed_and_a_wrong_key_ends_it(gateway):
+    gateway.beat("mine")
+    with Running(gateway, "mine", "events", "mine", "--follow") as mine:
+        mine.wait(lambda out: "mine" in out, "the past")
+        gateway.beat("other")
+        for _ in range(3):
+            gateway.beat("mine", status="error", message="boom")
+        mine.wait(lambda out: "erroring" in out, "what happens to it")
+    assert "other" not in mine.out
+    done = gateway.run("events", "--follow", "--api-key", "cv_wrong")
+    assert done.returncode == 1 and "401" in done.stderr and "--api-key" in done.stderr, done
+    done = gateway.run("events", "mien", "--follow")
+    assert done.returncode == 1 and 'did you mean "mine"' in done.stderr, done
+
+
+def test_status_is_watched_while_agents_change_and_the_gateway_goes_and_comes(gateway):
+    gateway.beat("bot", tokens_used=1500, cost_usd=0.045)
+    gateway.beat("bot")
+    with Running(gateway, "watch", "status", "--watch", "--interval", "1") as watch:
+        watch.wait(lambda out: out.count("1 agent: 1 healthy") >= 2, "it looks again and again")
+        table = watch.out.splitlines()
+        assert table[0].split() == ["AGENT", "STATE", "SINCE", "LAST", "SEEN", "TOKENS", "COST", "$", "REASON"], table
+        assert "bot" in table[1] and "0.0450" in table[1], table
+        for _ in range(3):
+            gateway.beat("bot", status="error", message="boom")
+        watch.wait(lambda out: "1 agent: 1 erroring" in out and "boom" in out, "the change")
+        restarted(gateway, lambda: watch.wait(lambda out: "cannot be reached" in out, "that it is away"))
+        told = len(watch.out)
+        watch.wait(lambda out: "1 agent: 1 erroring" in out[told:], "that it is back")
+    assert "\x1b" not in watch.out, "no colours and no clearing in a file"
+    with Running(gateway, "json", "status", "bo", "--watch", "--interval", "1", "-o", "json") as watch:
+        watch.wait(lambda out: out.count('"total": 1') >= 2, "for programs too")
+    assert json.JSONDecoder().raw_decode(watch.out)[0]["agents"][0]["agent"] == "bot"
