@@ -24,7 +24,7 @@ use crate::prices::Prices;
 use crate::store::{Store, StoreError};
 
 pub use health::HealthRoutes;
-pub use stream::STREAMS_MAX;
+pub use stream::{STREAM_SLOW, STREAMS_MAX};
 
 /// What the API works with.
 #[derive(Clone)]

@@ -30,8 +30,9 @@ use crate::model::{AgentId, Event, EventId, ProjectId, Scope};
 pub const STREAMS_MAX: usize = 256;
 /// Events read at a time, and so the most a stream holds besides what lies in its socket.
 const PAGE: usize = 100;
-/// A client that takes no event for this long is let go.
-const SLOW: Duration = Duration::from_secs(30);
+/// A client that takes no event for this long is let go. Well before the connection itself counts as stuck
+/// (`server.send_timeout`), so that one that wakes up in between still hears why.
+pub const STREAM_SLOW: Duration = Duration::from_secs(15);
 /// Comments that keep the connection and tell both ends that the other is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Without news the store is looked at this often; another process may write to it.
@@ -179,7 +180,7 @@ impl Follower {
         for event in found {
             self.after = event.id;
             let message = self.message(&event).await;
-            match events.send_timeout(message, SLOW).await {
+            match events.send_timeout(message, STREAM_SLOW).await {
                 Ok(()) => {}
                 Err(mpsc::error::SendTimeoutError::Timeout(_)) => return Err("events were not read in time"),
                 Err(mpsc::error::SendTimeoutError::Closed(_)) => return Err("the client is gone"),

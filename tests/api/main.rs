@@ -7,4 +7,5 @@ mod gateway;
 mod limits;
 mod matrix;
 mod pings;
+mod slow;
 mod stream;
