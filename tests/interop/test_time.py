@@ -1,10 +1,9 @@
 """What the gateway makes of its own absence, seen through the real binary."""
 
+import concurrent.futures
 import os
 import signal
 import time
-
-import pytest
 
 from conftest import wait_for
 
@@ -12,10 +11,7 @@ from conftest import wait_for
 QUICK = "health: {interval: 1s, late_after: 2, down_after: 4, down_grace: 1s}\n"
 
 
-@pytest.mark.parametrize("stopped_for", [9, 14])
-def test_tim_3_a_stopped_process_takes_no_agent_down(gateway_factory, stopped_for):
-    """SIGSTOP for longer than the agent's deadline; the first thing it hears afterwards asks for nothing but the status."""
-    gateway = gateway_factory(QUICK)
+def lives_through(gateway, stopped_for):
     beat = lambda: gateway.beat("bot", tokens_used=1)
     for _ in range(4):
         beat()
@@ -32,3 +28,11 @@ def test_tim_3_a_stopped_process_takes_no_agent_down(gateway_factory, stopped_fo
     # A real death is found as ever.
     row = wait_for(lambda: (row := gateway.agent("bot"))["state"] == "down" and row, seconds=15)
     assert row["status"] == "down"
+
+
+def test_tim_3_a_stopped_process_takes_no_agent_down(gateway_factory):
+    """SIGSTOP for longer than the agent's deadline; the first thing it hears afterwards asks for nothing but the status."""
+    gateways = [gateway_factory(QUICK) for _ in range(2)]
+    with concurrent.futures.ThreadPoolExecutor(len(gateways)) as pool:
+        for _ in pool.map(lives_through, gateways, [9, 14]):
+            pass
