@@ -33,7 +33,7 @@ fn v9_too_many_tool_calls_in_a_minute() {
     assert_eq!((s.state.status, warning(&s.state)), (Looping, Some("loop_detected")));
     assert_eq!(reason(&s.state, &s.policy, at(350)), "tool_call_rate: 11/min > 10/min");
     s.at(360, beat(BeatStatus::Ok)).at(420, beat(BeatStatus::Ok)).at(480, beat(BeatStatus::Ok)).until(500);
-    s.expect(&log(&[(350, Looping), (495, Healthy)]));
+    s.expect(&log(&[(350, Looping), (495, Healthy)])).expect_conditions(&[(350, "looping!"), (495, "")]);
     assert_eq!((s.state.totals.loops, warning(&s.state)), ([1, 0, 0, 0, 0], None));
 }
 
@@ -55,6 +55,7 @@ fn v10_the_same_message_five_times() {
     assert_eq!(s.state.status, Looping, "calm begins with the first other message, and one cycle has followed");
     s.at(130, work(None, None, Some("c")));
     assert_eq!(s.state.status, Healthy);
+    s.expect_conditions(&[(113, "looping!"), (130, "")]);
 }
 
 #[test]
@@ -136,6 +137,8 @@ fn v11_an_hour_has_its_budget() {
     s.at(1800, spent(0.99));
     assert_eq!((s.state.status, warning(&s.state)), (OverBudget, Some("cost_exceeded")));
     assert!(s.wishes.is_empty(), "a restart does not fix a budget");
+    s.expect_conditions(&[(1800, "over_budget!")]);
+    assert_eq!(s.told, [(1460, "budget_warning")], "at 80 %, once");
     let why = reason(&s.state, &s.policy, at(1800));
     assert_eq!(why, "hourly budget: 20.790000000 USD in the last hour, the limit is 20.000000000 USD");
     // The first amounts leave the hour; the overrun ends below 80 %.
@@ -147,10 +150,12 @@ fn v11_an_hour_has_its_budget() {
 }
 
 #[test]
-fn one_expensive_request_is_an_event_only() {
+fn v11_one_expensive_request_is_an_event_only() {
     let mut s = story();
     s.beats(0, 60).at(100, spent(1.01)).at(110, spent(1.00));
     assert_eq!((s.state.status, s.state.totals.cost_spikes), (Healthy, 1));
+    s.expect(&SETTLED).expect_conditions(&[]);
+    assert_eq!(s.told, [(100, "cost_spike")]);
 }
 
 #[test]
@@ -175,10 +180,10 @@ fn v18_looping_comes_before_over_budget_and_both_are_visible() {
     let mut s = story();
     s.beats(0, 60).at(100, spent(25.0)).at(101, work(None, Some(11), None));
     assert_eq!(s.state.status, Looping);
-    let active: Vec<_> = s.state.conditions.active().map(|(c, _)| c).collect();
-    assert_eq!(active, [Condition::Looping, Condition::OverBudget]);
+    assert_eq!(s.active(), "looping! over_budget!");
     s.at(160, beat(BeatStatus::Ok)).at(220, beat(BeatStatus::Ok)).at(280, beat(BeatStatus::Ok)).until(300);
-    assert_eq!(s.state.status, OverBudget);
+    s.expect(&log(&[(100, OverBudget), (101, Looping), (281, OverBudget)]));
+    s.expect_conditions(&[(100, "over_budget!"), (101, "looping! over_budget!"), (281, "over_budget!")]);
 }
 
 #[test]
@@ -200,23 +205,29 @@ fn half_of_many_results_failing_is_an_error_without_three_in_a_row() {
 }
 
 #[test]
-fn v20_flapping_holds_restarts_and_ends_at_rest() {
+fn v20_flapping_is_told_once_holds_restarts_and_ends_at_rest() {
     let mut s = story();
     s.policy.auto_restart = true;
     s.policy.interval = Duration::from_secs(30);
     s.at(0, supervised(true));
     let mut t = 0;
-    for _ in 0..3 {
+    for _ in 0..6 {
         s.at(t, beat(BeatStatus::Ok)).at(t + 30, beat(BeatStatus::Ok));
         t += 30 + 100;
         s.until(t);
         assert_eq!(s.state.status, Down);
         t += 100;
     }
-    assert!(s.state.conditions.is(Condition::Flapping, Level::Hard));
-    let wishes = s.wishes.len();
-    s.until(t + 1000);
-    assert_eq!(s.wishes.len(), wishes, "restarts are held while it flaps");
-    s.until(t + 4000);
-    assert!(s.state.conditions.get(Condition::Flapping).is_none());
+    // Down at 130, back at 230, down at 360, back at 460, and the fifth hard change:
+    assert_eq!(s.told, [(590, "flapping")], "one message for all that follows");
+    assert_eq!(s.conditions.iter().find(|(_, words)| words.contains("flapping")).unwrap().0, 590);
+    assert_eq!(s.active(), "late down! flapping!");
+    let wishes: Vec<_> = s.wishes.iter().map(|(t, _)| *t).collect();
+    assert_eq!(wishes, [130, 360], "restarts are held while it flaps, from the change that makes it flap");
+    let all_but_one_old = s.state.flaps[s.state.flaps.len() - 2].as_secs() - T0 + 1800;
+    s.until(all_but_one_old - 1);
+    assert_eq!((s.active().as_str(), s.wishes.len()), ("late down! flapping!", 2));
+    s.until(all_but_one_old);
+    assert_eq!((s.active().as_str(), s.wishes.len()), ("late down!", 3), "and are asked for again at rest");
+    assert_eq!(s.told.len(), 1);
 }
