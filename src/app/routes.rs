@@ -75,6 +75,14 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         },
         forward: parts.forward.clone(),
     };
+    let langfuse_api = langfuse::public::LangfusePublic {
+        committer: parts.committer.clone(),
+        keyring: parts.keyring.clone(),
+        clock: parts.clock.clone(),
+        metrics: parts.metrics.clone(),
+        forward: parts.forward.clone(),
+        store: parts.store.clone(),
+    };
     let api = Api {
         store: parts.store.clone(),
         committer: parts.committer.clone(),
@@ -108,6 +116,7 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
     let commands = Control { committer: parts.committer.clone(), keyring: parts.keyring.clone() };
     let router = counted(heartbeat::routes(heartbeats), parts, "heartbeat")
         .merge(counted(langfuse::routes(webhook), parts, "langfuse"))
+        .merge(counted(langfuse::public::routes(langfuse_api), parts, "langfuse"))
         .merge(counted(otlp::http::routes(parts.otlp()), parts, "otlp_http"))
         .merge(counted(ping::routes(pings), parts, "ping"))
         .merge(counted(alertmanager::routes(alerts), parts, "alertmanager"))

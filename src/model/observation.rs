@@ -253,6 +253,17 @@ impl Usage {
         }
     }
 
+    /// Takes over what `later` knows, quantity by quantity.
+    pub fn replace(&mut self, later: &Self) {
+        self.input = later.input.or(self.input);
+        self.output = later.output.or(self.output);
+        self.cached_input = later.cached_input.or(self.cached_input);
+        self.reasoning = later.reasoning.or(self.reasoning);
+        if later.cost.is_some() {
+            (self.cost, self.cost_origin) = (later.cost, later.cost_origin);
+        }
+    }
+
     /// Whether nothing is known.
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()
@@ -432,6 +443,33 @@ pub struct SpanFacts {
     pub end: Timestamp,
     /// The failure, when the span failed.
     pub failure: Option<Failure>,
+    /// It has only been told to have begun: it is a sign of life, and counts once its end is told.
+    pub open: bool,
+}
+
+impl SpanFacts {
+    /// Takes in what is told later of the same span. What that does not say stays as it was.
+    pub fn update(&mut self, later: Self) {
+        self.parent = later.parent.or(self.parent);
+        self.remote_parent &= later.remote_parent;
+        // A step is what a span is called that says nothing of its kind.
+        if later.class != SpanClass::Step {
+            self.class = later.class;
+        }
+        self.agent = self.agent.take().or(later.agent);
+        self.model = later.model.or(self.model.take());
+        self.output = later.output.or(self.output);
+        self.session = later.session.or(self.session.take());
+        self.response = later.response.or(self.response);
+        self.tool = later.tool.or(self.tool.take());
+        self.failure = later.failure.or(self.failure.take());
+        self.usage.replace(&later.usage);
+        if self.start == Timestamp(0) || (later.start != Timestamp(0) && later.start < self.start) {
+            self.start = later.start;
+        }
+        self.end = self.end.max(later.end).max(self.start);
+        self.open &= later.open;
+    }
 }
 
 /// A failed span's error.

@@ -13,10 +13,11 @@ opens one project, and each route names the scope it needs: `ingest`, `read`, `r
 belongs to another project looks like what does not exist. Errors are JSON with `detail`, which says what to change.";
 
 /// What the groups of routes are about.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("Heartbeats", "Signs of life, as ClevAgent clients send them."),
     ("Pings", "One address for a cron job, as Healthchecks has them."),
     ("OpenTelemetry", "OTLP over HTTP; gRPC has a port of its own."),
+    ("Langfuse", "Where Langfuse's SDKs send."),
     ("Webhooks", "What other services tell about agents."),
     ("Agents", "Agents, their status and the reasons for it, their settings."),
     ("Events", "What happened."),

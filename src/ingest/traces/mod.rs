@@ -13,6 +13,8 @@ mod tests;
 mod totals;
 mod tree;
 mod twins;
+#[cfg(test)]
+mod upsert_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -100,19 +102,20 @@ pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, wh
             None if fresh.insert(span.span) => added.push(span),
             None if upsert => {
                 let earlier = added.iter_mut().find(|s: &&mut SpanFacts| s.span == span.span);
-                earlier.into_iter().for_each(|s| *s = span.clone());
+                if let Some(earlier) = earlier {
+                    earlier.update(span);
+                }
             }
             Some(place) if upsert => drop(replaced.insert(place, span)),
             _ => {}
         }
     }
     let mut before = Before::of(row);
-    for (place, mut span) in replaced {
+    for (place, later) in replaced {
         let earlier = &mut row.spans[place];
-        // What was counted for an agent stays there.
-        if earlier.agent.is_some() {
-            span.agent.clone_from(&earlier.agent);
-        }
+        // What was counted for an agent stays there: `update` keeps the agent.
+        let mut span = SpanFacts::clone(earlier);
+        span.update(later);
         if span != **earlier {
             before.replaced.insert(place, std::mem::replace(earlier, Arc::new(span)));
         }
@@ -142,9 +145,10 @@ pub fn expire(row: &mut TraceRow, known: &mut ServiceRow, when: When<'_>) -> Opt
     }
     let before = Before::of(row);
     let is_over = when.run_ends(row.head.touched_at) <= when.now && !row.head.abandoned;
-    if is_over && tells_of_runs(known, &attribute::named(&row.spans)) {
+    let may_be_cut_off = tells_of_runs(known, &attribute::named(&row.spans));
+    if is_over && (may_be_cut_off || row.spans.iter().any(|s| s.open && s.class.is_run())) {
         row.head.abandoned = true;
-        if !known.tells_runs && known.given_up < GIVEN_UP_MAX {
+        if may_be_cut_off && !known.tells_runs && known.given_up < GIVEN_UP_MAX {
             known.given_up += 1;
         }
     }
@@ -169,8 +173,9 @@ impl Before {
 
     /// Whether what the span tells has not been told: it is new, or its agent was only now decided, or it has new facts.
     fn is_news(&self, i: usize, span: &SpanFacts) -> bool {
-        let is_other =
-            |old: &Arc<SpanFacts>| old.class != span.class || (old.failure.is_none() && span.failure.is_some());
+        let is_other = |old: &Arc<SpanFacts>| {
+            old.class != span.class || (old.failure.is_none() && span.failure.is_some()) || (old.open && !span.open)
+        };
         span.agent.is_some()
             && (!self.decided.get(i).is_some_and(|decided| *decided) || self.replaced.get(&i).is_some_and(is_other))
     }
@@ -207,9 +212,9 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
     }
 
     let held = head.held_since.map(|since| when.hold_ends(since));
-    let is_waited_for = !head.abandoned && tells_of_runs(known, &named);
-    let unfinished = runs::unfinished(spans, &tree).filter(|_| is_waited_for);
-    let given_up = unfinished.map(|_| when.run_ends(head.touched_at));
+    let is_cut_off = tells_of_runs(known, &named) && runs::unfinished(spans, &tree).is_some();
+    let is_waited_for = !head.abandoned && (is_cut_off || runs.has_open(spans));
+    let given_up = is_waited_for.then(|| when.run_ends(head.touched_at));
     head.deadline = held.into_iter().chain(given_up).min().unwrap_or(Timestamp::MAX);
 
     let known_before = before.decided.len();

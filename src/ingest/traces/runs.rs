@@ -74,6 +74,16 @@ impl Runs {
         self.is_run[i]
     }
 
+    /// Whether a run is told to have begun and not to have ended.
+    pub fn has_open(&self, spans: &[Arc<SpanFacts>]) -> bool {
+        spans.iter().zip(&self.is_run).any(|(span, is_run)| *is_run && span.open)
+    }
+
+    /// Whether span `i` is a run that is over: its end was told, or nothing more came for so long that there is none.
+    pub fn is_over(&self, head: &TraceHead, spans: &[Arc<SpanFacts>], i: usize) -> bool {
+        self.is_run[i] && (!spans[i].open || head.abandoned)
+    }
+
     /// Whether run `i` failed.
     pub fn failed(&self, i: usize) -> bool {
         self.failed[i]

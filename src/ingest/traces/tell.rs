@@ -32,6 +32,9 @@ pub(super) fn tell(
         let Some(agent) = agent_of(head, span) else { continue };
         let activity = told.entry(agent.to_owned()).or_default();
         activity.newest_end = activity.newest_end.max(Some(span.end));
+        if span.open {
+            continue;
+        }
         let place = (span.start, span.span);
         if let Some(tool) = &span.tool
             && span.class == SpanClass::Tool
@@ -58,6 +61,13 @@ pub(super) fn tell(
     for (agent, mut outputs) in outputs {
         outputs.sort_unstable();
         told.entry(agent.to_owned()).or_default().outputs = outputs.into_iter().map(|(_, output)| output).collect();
+    }
+    if head.abandoned && head.touched_at < now {
+        for i in (0..spans.len()).filter(|i| spans[*i].open && runs.is_run(*i)) {
+            let Some(agent) = agent_of(head, &spans[i]) else { continue };
+            let ended = run(&spans[i], runs.failed(i), spans[i].start);
+            told.entry(agent.to_owned()).or_default().runs.push(ended);
+        }
     }
     if let Some(last) = abandoned(head, spans, tree).filter(|_| head.touched_at < now)
         && let Some(agent) = agent_of(head, &spans[last])

@@ -42,7 +42,7 @@ pub(super) fn totals(
             total.usage.add(&span.usage);
             continue;
         }
-        if span.class == SpanClass::Tool && !is_same_tool(spans, tree, i) {
+        if span.class == SpanClass::Tool && !span.open && !is_same_tool(spans, tree, i) {
             total.tool_calls += 1;
             total.tool_calls_failed += failed;
         }
@@ -50,7 +50,7 @@ pub(super) fn totals(
             total.failures += failed;
             total.successes += 1 - failed;
         }
-        if runs.is_run(i) {
+        if runs.is_over(head, spans, i) {
             let failed = u64::from(runs.failed(i));
             total.runs += 1;
             total.failures += failed;
@@ -91,7 +91,9 @@ impl Sums<'_> {
 
 /// A model call or a tool call that is a trace of its own, or the first thing a request from elsewhere leads to.
 pub(super) fn stands_alone(span: &SpanFacts) -> bool {
-    (span.parent.is_none() || span.remote_parent) && matches!(span.class, SpanClass::Llm | SpanClass::Tool)
+    !span.open
+        && (span.parent.is_none() || span.remote_parent)
+        && matches!(span.class, SpanClass::Llm | SpanClass::Tool)
 }
 
 /// Whether span `i` is a tool right inside a span of the same tool: one execution told by two instrumentations.
@@ -117,7 +119,10 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     fn of(spans: &'a [Arc<SpanFacts>], tree: &Tree) -> Self {
-        let is_innermost = |i: &usize| spans[*i].class == SpanClass::Llm && tree.llm_below[*i] == 0 && !spans[*i].twin;
+        let is_innermost = |i: &usize| {
+            let span = &spans[*i];
+            span.class == SpanClass::Llm && tree.llm_below[*i] == 0 && !span.twin && !span.open
+        };
         let mut innermost: Vec<usize> = (0..spans.len()).filter(is_innermost).collect();
         // The provider's own SDK comes last: others know more of the agent.
         innermost.sort_by_key(|i| (spans[*i].provider_sdk, spans[*i].start, spans[*i].span));

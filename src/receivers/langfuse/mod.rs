@@ -36,6 +36,8 @@ mod notice;
 mod signature;
 mod tone;
 
+pub mod public;
+
 #[cfg(test)]
 mod tests;
 

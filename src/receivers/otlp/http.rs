@@ -29,9 +29,14 @@ use crate::receivers::Submit;
 /// Bodies over this many bytes are decoded on a thread that may block, so that they do not hold up other connections.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 
-/// The three routes of OTLP/HTTP.
+/// The routes of OTLP/HTTP.
 pub fn routes<S: Submit>(otlp: Otlp<S>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(traces)).routes(routes!(logs)).routes(routes!(metrics)).with_state(otlp)
+    OpenApiRouter::new()
+        .routes(routes!(traces))
+        .routes(routes!(langfuse_traces))
+        .routes(routes!(logs))
+        .routes(routes!(metrics))
+        .with_state(otlp)
 }
 
 /// How a request, and so its answer, is encoded.
@@ -207,6 +212,14 @@ fn accepted(encoding: Encoding, rejected: Rejected) -> Response {
         "rejectedSpans": partial.rejected_spans.to_string(), "errorMessage": partial.error_message,
     }});
     encoding.answer(StatusCode::OK, &ExportTraceServiceResponse { partial_success: Some(partial) }, &json)
+}
+
+/// Spans of OpenTelemetry, where Langfuse's SDKs send them.
+#[utoipa::path(post, path = "/api/public/otel/v1/traces", tag = "Langfuse", security(("api_key" = ["ingest"])),
+    request_body(content((Value = "application/json", example = json!({"resourceSpans": []})), (Vec<u8> = "application/x-protobuf")), description = "An `ExportTraceServiceRequest` of OTLP"),
+    responses((status = 200, description = "An `ExportTraceServiceResponse`, in the encoding of the request", content((PartialSuccess = "application/json", example = json!({})), (Vec<u8> = "application/x-protobuf"))), doc::Keyed, doc::Sent))]
+async fn langfuse_traces<S: Submit>(otlp: State<Otlp<S>>, request: Request) -> Response {
+    traces(otlp, request).await
 }
 
 /// Log records of OpenTelemetry.

@@ -166,6 +166,8 @@ impl<'a> Gatherer<'a> {
             // A sender that leaves the end out, or whose clock went back, must not make a span end before it began.
             end: Timestamp::from_unix_nanos(frame.end_nanos).max(start),
             failure,
+            // Exporters send spans when they have ended.
+            open: false,
         };
         let place = self.place(trace, service);
         self.tells[place] |= class != SpanClass::Other;
