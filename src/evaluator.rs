@@ -3,6 +3,8 @@
 //! It also watches the gateway itself: its ticks say that signals could be accepted, and it keeps the gateway's time with
 //! the wall clock. Time in which nothing could be accepted is never held against an agent.
 
+mod maintenance;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,9 @@ use tracing::{info, warn};
 use crate::clock::{Clock, Stopwatch};
 use crate::ingest::{Committer, Intake, Rules, SharedPresence, Work};
 use crate::model::{Presence, ProjectId, Timestamp};
-use crate::store::{PresenceWrite, Store, StoreError};
+use crate::store::{HistoryBefore, PresenceWrite, Store, StoreError};
 use crate::telemetry::ProcessMetrics;
+use maintenance::Keeper;
 
 /// How often the evaluator looks for what is due.
 pub const PERIOD: Duration = Duration::from_secs(1);
@@ -25,6 +28,9 @@ const DUE_MAX: usize = 1000;
 const INTAKES_MAX: usize = 100;
 /// How often old memory and old events are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How long minutes of the history are kept; hours are kept as long as events.
+const MINUTES_KEPT: Duration = Duration::from_secs(86_400);
 
 /// The evaluator.
 pub struct Evaluator {
@@ -61,6 +67,7 @@ impl Evaluator {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut since_presence = Stopwatch::start();
         let mut since_sweep = Stopwatch::start();
+        let mut keeper = Keeper::default();
         // Gaps of earlier runs, the one that this start ended included, are written down at once.
         let mut written = Vec::new();
         self.note_presence(&mut written).await;
@@ -79,6 +86,7 @@ impl Evaluator {
                 self.note_presence(&mut written).await;
             }
             self.round().await;
+            self.maintain(&mut keeper).await;
             if since_sweep.elapsed() >= SWEEP_EVERY {
                 since_sweep = Stopwatch::start();
                 self.sweep().await;
@@ -100,8 +108,31 @@ impl Evaluator {
     async fn sweep(&self) {
         let now = self.clock.now();
         let events_before = self.rules.events_before(now);
-        if let Err(error) = self.store.sweep(now.minus(self.memory), &events_before).await {
+        let hour = |at: Timestamp| at.as_secs().div_euclid(3600);
+        let history = |(project, hours): &(ProjectId, Timestamp)| {
+            // Where less than a day is kept in all, minutes are no exception.
+            let minutes = hour(now.minus(MINUTES_KEPT)).max(hour(*hours));
+            HistoryBefore { project: *project, minutes, hours: hour(*hours) }
+        };
+        let history = events_before.iter().map(history).collect();
+        let swept = match self.store.sweep(now.minus(self.memory), &events_before).await {
+            Ok(()) => self.store.sweep_history(history).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = swept {
             warn!(%error, "could not forget what is old; trying again later");
+        }
+    }
+
+    /// One look at maintenance windows.
+    async fn maintain(&self, keeper: &mut Keeper) {
+        match keeper.look(&*self.store, self.clock.now()).await {
+            Ok(told) => {
+                for work in told {
+                    self.submit(work).await;
+                }
+            }
+            Err(error) => warn!(%error, "could not look at maintenance windows"),
         }
     }
 

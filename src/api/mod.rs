@@ -1,9 +1,18 @@
 //! The API that people and programs read the fleet by, and change agents with.
 
 mod agents;
+mod audit;
 pub mod docs;
 mod events;
+mod filter;
 mod health;
+mod history;
+mod identity;
+mod keys;
+mod maintenance;
+mod projects;
+mod record;
+mod registrations;
 pub mod schema;
 mod stream;
 mod view;
@@ -18,12 +27,14 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::clock::Clock;
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
+use crate::ids::Ids;
 use crate::ingest::{Committer, Rules, SharedPresence};
 use crate::model::{Caller, ProjectId, Scope, Timestamp};
 use crate::prices::Prices;
 use crate::store::{Store, StoreError};
 
 pub use health::HealthRoutes;
+pub use record::RefusalBudget;
 pub use stream::{STREAM_SLOW, STREAMS_MAX};
 
 /// What the API works with.
@@ -49,6 +60,10 @@ pub struct Api {
     pub stop: watch::Receiver<bool>,
     /// How many more streams may be opened.
     pub streams: Arc<Semaphore>,
+    /// Where ids and keys come from.
+    pub ids: Ids,
+    /// How many refusals may still be recorded.
+    pub refusals: RefusalBudget,
 }
 
 impl Api {
@@ -71,5 +86,14 @@ impl From<StoreError> for ApiError {
 
 /// All routes that need a key.
 pub fn routes(api: Api) -> OpenApiRouter {
-    agents::routes(api.clone()).merge(events::routes(api.clone())).merge(stream::routes(api))
+    agents::routes(api.clone())
+        .merge(audit::routes(api.clone()))
+        .merge(events::routes(api.clone()))
+        .merge(history::routes(api.clone()))
+        .merge(identity::routes(api.clone()))
+        .merge(keys::routes(api.clone()))
+        .merge(maintenance::routes(api.clone()))
+        .merge(projects::routes(api.clone()))
+        .merge(registrations::routes(api.clone()))
+        .merge(stream::routes(api))
 }

@@ -101,6 +101,9 @@ pub struct AgentWithPolicy {
     /// What was set for it by hand; the rest comes from the configuration.
     #[schema(value_type = AgentSettings)]
     pub settings: Map<String, Value>,
+    /// Other names that still reach it, from renaming and merging.
+    #[schema(example = json!(["reserch-agent"]))]
+    pub former_names: Vec<String>,
 }
 
 /// Something that is not as it should be.
@@ -349,6 +352,21 @@ pub struct Restart {
     pub command: Command,
     /// Whether it had been open before.
     pub joined: bool,
+}
+
+/// Who did something.
+#[derive(Serialize, ToSchema)]
+pub struct Actor {
+    /// `key` (whoever holds an API key), `cli` (whoever may run the program on the data directory) or `system` (the gateway
+    /// itself, by policy).
+    #[schema(example = "key")]
+    pub kind: String,
+    /// The id of its API key, if it used one.
+    #[schema(example = "3f1f0c9a")]
+    pub key_id: Option<String>,
+    /// The address its request came from.
+    #[schema(example = "192.0.2.7")]
+    pub address: Option<String>,
 }
 
 /// Whether the gateway can do its work.

@@ -140,6 +140,7 @@ impl Core {
             committer: committer.clone(),
             keyring: keyring.clone(),
             clock: options.clock.clone(),
+            ids: options.ids.clone(),
             presence: presence.clone(),
             restarts_from,
             rules: rules.clone(),

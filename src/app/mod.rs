@@ -167,6 +167,11 @@ impl App {
         self.refresh.refresh().await
     }
 
+    /// Writes down at once which keys were used, which otherwise happens once a minute.
+    pub async fn write_last_used(&self) {
+        self.refresh.write_last_used().await;
+    }
+
     /// Stops accepting, finishes what was accepted, and ends within 10 s.
     pub async fn stop(self) {
         let orderly = self.tasks.stop(self.servers);

@@ -20,6 +20,7 @@ use crate::exporters::forward::{self, Forward};
 use crate::exporters::prometheus::{self, PrometheusExporter};
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
+use crate::ids::Ids;
 use crate::ingest::{Committer, SharedPresence};
 use crate::model::Timestamp;
 use crate::prices::Prices;
@@ -33,6 +34,7 @@ pub struct Parts {
     pub committer: Committer,
     pub keyring: Keyring,
     pub clock: Clock,
+    pub ids: Ids,
     pub presence: SharedPresence,
     pub restarts_from: Timestamp,
     pub rules: Arc<ConfigRules>,
@@ -94,6 +96,8 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         prices: parts.prices.clone(),
         stop: parts.stop.clone(),
         streams: Arc::new(Semaphore::new(api::STREAMS_MAX)),
+        ids: parts.ids.clone(),
+        refusals: api::RefusalBudget::default(),
     };
     let pings = ping::Pings {
         committer: parts.committer.clone(),

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use crate::config::{Config, DEFAULT_PROJECT};
 use crate::http::auth::Rates;
 use crate::ingest::{CommandRules, Rules, TraceRules};
-use crate::model::{Policy, PolicyPatch, Project, ProjectBudget, ProjectId, Timestamp};
+use crate::model::{Policy, PolicyPatch, Project, ProjectBudget, ProjectId, RegistrationMode, Timestamp};
 
 /// The configuration, with the names of projects that exist by now.
 pub struct ConfigRules {
@@ -56,6 +56,10 @@ impl Rules for ConfigRules {
 
     fn project_budget(&self, project: ProjectId) -> Option<ProjectBudget> {
         self.with_name(project, |name| self.config.project(name).budget.clone())
+    }
+
+    fn registration(&self, project: ProjectId) -> RegistrationMode {
+        self.with_name(project, |name| self.config.project(name).registration)
     }
 
     fn commands(&self) -> CommandRules {

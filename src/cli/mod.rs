@@ -1,11 +1,13 @@
 //! Subcommands and exit codes.
 
 mod agents;
+mod audit;
 mod client;
 mod events;
 mod explain;
 mod keys;
 mod ping;
+mod registrations;
 mod shown;
 mod sse;
 mod status;
@@ -74,6 +76,14 @@ enum Command {
     Agents(agents::AgentsCommand),
     /// What happened, and with --follow what happens
     Events(events::EventsCommand),
+    /// Make and list projects, also while the gateway runs
+    #[command(subcommand)]
+    Projects(keys::ProjectsCommand),
+    /// Verify and read the record of who changed what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Names that wait for approval: list, approve, reject
+    Registrations(registrations::RegistrationsCommand),
     /// Why an agent has its status: conditions, deadlines, signals, restarts
     Explain(explain::ExplainCommand),
 }
@@ -138,6 +148,9 @@ pub fn run() -> ExitCode {
         Some(Command::Agents(command)) => agents::run(&cli.common.data_dir, &command),
         Some(Command::Events(command)) => events::run(&cli.common.data_dir, &command),
         Some(Command::Keys(command)) => keys::run(&cli.common, command, &environment),
+        Some(Command::Projects(command)) => keys::projects(&cli.common, command, &environment),
+        Some(Command::Audit(command)) => audit::run(&cli.common, &command, &environment),
+        Some(Command::Registrations(command)) => registrations::run(&cli.common.data_dir, &command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,6 @@ mod complaint;
 mod env;
 mod error;
 mod exporters;
-mod glob;
 mod probes;
 mod projects;
 mod raw;
@@ -36,7 +35,6 @@ use std::sync::Arc;
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use exporters::{Compression, Exporters, Forward, OnFull, Protocol, RetryOnFailure, SendingQueue, Signal, Storage};
-pub use glob::{Glob, PATTERN_BYTES_MAX};
 pub use probes::{Method, ProbeEndpoint, ProbeTarget};
 pub use projects::{AgentRule, ProjectSettings};
 pub use receivers::{Langfuse, OtlpTraces, Receivers};
@@ -47,6 +45,7 @@ pub use server::{ClientCertificate, ListenerTls, Server};
 use check::Checker;
 use tree::{KeyPath, Node, Value};
 
+pub use crate::model::{Glob, PATTERN_BYTES_MAX};
 use crate::model::{Policy, PolicyPatch};
 
 /// The project that always exists.

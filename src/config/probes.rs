@@ -11,10 +11,9 @@ use serde_json_path::JsonPath;
 
 use super::check::Checker;
 use super::exporters::{headers, url};
-use super::glob::Glob;
 use super::raw::probes as raw;
 use super::tree::{KeyPath, Value};
-use crate::model::DEPENDENCY_NAME_BYTES_MAX;
+use crate::model::{DEPENDENCY_NAME_BYTES_MAX, Glob};
 
 /// Something agents depend on, asked by the gateway how it is.
 #[derive(Clone, Debug)]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::check::Checker;
-use super::glob::Glob;
 use super::raw;
 use super::tree::{KeyPath, Value};
-use crate::model::{Money, Policy, PolicyPatch, ProjectBudget};
+use crate::model::{Glob, Money, Policy, PolicyPatch, Project, ProjectBudget, RegistrationMode};
 
 /// A project's limits and expectations.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +18,9 @@ pub struct ProjectSettings {
     pub rate_limit_per_minute: u32,
     /// The same for OTLP; `None`: no limit.
     pub otlp_rate_limit_per_minute: Option<u32>,
-    /// How long events are kept, in days. 1 to 3650.
+    /// What happens to names that are new to the project.
+    pub registration: RegistrationMode,
+    /// How long events and history are kept, in days. 1 to 3650.
     pub retention_days: u32,
     /// What all of the project's agents may spend together; `None` when nothing is said.
     pub budget: Option<ProjectBudget>,
@@ -39,9 +40,6 @@ pub struct AgentRule {
     /// What differs from the project's policy.
     pub health: PolicyPatch,
 }
-
-/// The longest name of a project, in bytes.
-const NAME_BYTES_MAX: usize = 100;
 
 /// The highest rate: beyond anything one gateway can do.
 const RATE_MAX: u32 = 1_000_000_000;
@@ -75,6 +73,7 @@ impl ProjectSettings {
             otlp_rate_limit_per_minute: raw
                 .otlp_rate_limit_per_minute
                 .map(|rate| check.number(at.key("otlp_rate_limit_per_minute"), Some(rate), 1, [1, RATE_MAX])),
+            registration: raw.registration.unwrap_or_default(),
             retention_days: check.number(at.key("retention_days"), raw.retention_days, 7, [1, 3_650]),
             budget: budget(&raw.budget, &at.key("budget"), &policy.timezone, check),
             agents: rules.filter_map(|(rule, i)| AgentRule::resolve(rule, &list.index(i), &policy, check)).collect(),
@@ -146,14 +145,7 @@ fn time_zone(name: &str, at: &KeyPath, check: &mut Checker<'_>) -> TimeZone {
 
 /// Checks the name of a project.
 pub(super) fn check_name(name: &str, at: &KeyPath, check: &mut Checker<'_>) {
-    let problem = if name.trim().is_empty() {
-        "a project's name cannot be empty".into()
-    } else if name.len() > NAME_BYTES_MAX {
-        format!("a project's name has at most {NAME_BYTES_MAX} bytes, this one has {}", name.len())
-    } else if name.chars().any(char::is_control) || name.trim() != name {
-        "a project's name has no control characters and no space around it".into()
-    } else {
-        return;
-    };
-    check.fault(at.clone(), problem);
+    if let Err(problem) = Project::check_name(name) {
+        check.fault(at.clone(), problem);
+    }
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::values::{Bytes, Endpoint, Secret};
-use crate::model::{PolicyPatch, Span};
+use crate::model::{PolicyPatch, RegistrationMode, Span};
 
 /// Configuration of the Pulsegate gateway. Every key may be left out. Every key can also be set by an environment
 /// variable: PULSEGATE_, then the keys in capitals, joined by two underscores, as in PULSEGATE_HEALTH__INTERVAL=30s.
@@ -206,6 +206,10 @@ pub(super) struct Project {
     /// The same for OTLP requests. 1 to 1000000000. Default: no limit.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub otlp_rate_limit_per_minute: Option<u32>,
+    /// What happens when something is told of an agent that does not exist: it comes to exist (open), it is refused
+    /// until somebody registers it (strict), or it is refused and noted down until somebody approves it (approve).
+    /// Default open.
+    pub registration: Option<RegistrationMode>,
     /// How long events are kept, in days. 1 to 3650; default 7.
     #[schemars(range(min = 1, max = 3650))]
     pub retention_days: Option<u32>,

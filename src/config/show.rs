@@ -148,6 +148,7 @@ fn project(project: &ProjectSettings) -> Node {
             "otlp_rate_limit_per_minute",
             project.otlp_rate_limit_per_minute.map_or_else(null, |rate| number(rate as usize)),
         ),
+        ("registration", text(project.registration.word())),
         ("retention_days", number(project.retention_days as usize)),
         ("timezone", text(project.policy.timezone.iana_name().unwrap_or("UTC"))),
         ("budget", map([("hourly_usd", usd(|b| b.hourly)), ("daily_usd", usd(|b| b.daily))])),

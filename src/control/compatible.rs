@@ -13,10 +13,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Control;
-use crate::http::{ApiError, FieldError, Path, body, doc};
+use crate::http::{ApiError, FieldError, Path, Peer, body, doc};
 use crate::ingest::intake::{Outcome, Refusal, Verdict};
-use crate::ingest::{Intake, Work};
-use crate::model::{CommandId, Scope};
+use crate::ingest::{Audited, Intake, Work};
+use crate::model::{Actor, CommandId, Scope};
 
 /// The largest result body.
 const RESULT_BYTES_MAX: usize = 64 << 10;
@@ -115,6 +115,8 @@ async fn result(
     };
     let id: uuid::Uuid = id.parse().map_err(|_| ApiError::not_found("Command"))?;
     let work = Work::CommandResult { id: CommandId(id), verdict, peer: peer.to_string(), message: told.message };
+    let address = Peer::of(&parts.extensions).0.map(|ip| ip.to_string());
+    let work = Work::Audited(Box::new(Audited { actor: Actor::key(caller.key_id, address), work }));
     let outcome =
         control.committer.submit(Intake { project: caller.project, dedup: None, bytes: bytes.len(), work }).await?;
     match outcome {

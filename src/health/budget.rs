@@ -10,7 +10,7 @@ use super::apply::Effects;
 use crate::model::{AgentState, Condition, EventDraft, EventKind, Level, Money, Policy, Spend, Timestamp, Window};
 
 /// The hour rolls in steps of two minutes: state stays small, and a step is never forgotten too early.
-const HOUR: Window = Window { buckets: 30, width: Duration::from_secs(120) };
+pub const HOUR: Window = Window { buckets: 30, width: Duration::from_secs(120) };
 /// While the project is over its budget, its agents are judged again after this time.
 const PROJECT_RECHECK: Duration = Duration::from_secs(60);
 /// Spending is told of when it reaches this share of a budget, and an hourly overrun is over below it.

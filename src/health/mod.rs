@@ -4,7 +4,7 @@
 //! conditions ([`status::derive`]); conditions are judged by [`conditions::judge`] at every input and at every deadline.
 
 mod apply;
-mod budget;
+pub mod budget;
 pub mod conditions;
 mod explain;
 mod flapping;

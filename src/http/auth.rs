@@ -50,6 +50,7 @@ pub struct Rates {
     pub telemetry: Option<u32>,
 }
 
+#[derive(Clone)]
 struct Entry {
     hash: [u8; 32],
     caller: Caller,
@@ -113,6 +114,24 @@ impl Keyring {
         self.shared.keys.store(Arc::new(entries.collect()));
     }
 
+    /// Puts one key in force at once, or out of it when `is_good` is false. Its rates are those of its project's other
+    /// keys until all are replaced the next time.
+    pub fn put(&self, key: &ApiKey, is_good: bool) {
+        self.shared.keys.rcu(|keys| {
+            let mut keys = HashMap::clone(keys);
+            let before = keys.remove(&key.id);
+            if is_good {
+                let rates =
+                    keys.values().find(|e| e.caller.project == key.project).map_or_else(Rates::default, |e| e.rates);
+                let global = key.global && key.scopes.has(Scope::Admin);
+                let caller =
+                    Caller { project: key.project, key_id: key.id.as_str().into(), scopes: key.scopes, global };
+                keys.insert(key.id.clone(), Entry::new(key.hash, caller, rates, before.as_ref()));
+            }
+            keys
+        });
+    }
+
     /// The ids of the keys that were used since this was asked last.
     pub fn take_used(&self) -> Vec<String> {
         let keys = self.shared.keys.load();
@@ -160,6 +179,11 @@ impl Keyring {
         }
         self.charge(&caller, &used, rate)?;
         if caller.scopes.has(scope) { Ok(caller) } else { Err(ApiError::access_denied()) }
+    }
+
+    /// Whose key it is, after [`Keyring::authorize`] said that it lacks the scope: for recording the refusal.
+    pub fn refused(&self, headers: &HeaderMap) -> Option<Caller> {
+        self.identify(headers, &mut |key| self.find(key, &|_| true)).map(|(caller, ..)| caller)
     }
 
     /// Takes the request from the key's budget, once for a request. Only what came through a listener costs something.

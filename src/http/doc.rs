@@ -154,3 +154,14 @@ impl IntoResponses for Unreadable {
         [error(400, "A parameter is wrong", json!("shard must be i/n with i < n"))].into()
     }
 }
+
+/// 412: what `If-Match` names is not what is there.
+pub struct Stale;
+
+impl IntoResponses for Stale {
+    fn responses() -> Responses {
+        let detail =
+            json!("the agent's settings were changed meanwhile; read it again and repeat the change with the new ETag");
+        [error(412, "It was changed meanwhile", detail)].into()
+    }
+}

@@ -26,6 +26,25 @@ fn unreadable(uri: &Uri, problem: &str) -> ApiError {
     ApiError::invalid(&[FieldError { loc: vec!["query".into()], msg, kind: "value_error" }])
 }
 
+/// The address a request came from; `None` where it did not come over a connection.
+pub struct Peer(pub Option<std::net::IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
+
+impl Peer {
+    /// From what the accept loop put beside the request.
+    pub fn of(extensions: &axum::http::Extensions) -> Self {
+        let peer = extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
+        Self(peer.map(|peer| peer.0.ip().to_canonical()))
+    }
+}
+
 /// A part of the path, as axum's; what cannot be one (broken UTF-8, for example) names nothing that exists: 404.
 pub struct Path<T>(pub T);
 

@@ -16,4 +16,4 @@ pub mod tls;
 
 pub use backoff::WRONG_KEYS_PER_MINUTE;
 pub use error::{ApiError, FieldError};
-pub use extract::{Path, Query};
+pub use extract::{Path, Peer, Query};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::{error, warn};
 
-use super::intake::{Intake, Outcome};
+use super::intake::{Intake, Outcome, Refusal, Seen};
 use super::plan::{Context, Rules, first_load, plan, second_load};
 use super::presence::SharedPresence;
 use crate::clock::{Clock, Stopwatch};
 use crate::http::ApiError;
 use crate::ids::Ids;
-use crate::model::Timestamp;
+use crate::model::{ProjectId, Timestamp};
 use crate::store::{Loaded, Store, StoreError};
 use crate::telemetry::{CommitFailure, ProcessMetrics};
 
@@ -53,6 +53,7 @@ pub struct Committer {
     room: Room,
     /// Counts the commits that made events.
     news: watch::Receiver<u64>,
+    store: Arc<dyn Store>,
 }
 
 /// How much more may wait.
@@ -112,9 +113,10 @@ impl Committer {
             presence: config.presence.clone(),
             metrics: config.metrics.clone(),
         };
+        let store = config.store.clone();
         let (tell, news) = watch::channel(0);
         let lane = tokio::spawn(run(config, room.clone(), jobs, tell));
-        (Self { queue, room, news }, lane)
+        (Self { queue, room, news, store }, lane)
     }
 
     /// Changes whenever a commit has made events: a wake-up for those who read them from the store.
@@ -124,11 +126,26 @@ impl Committer {
 
     /// Hands something in and waits until it is durable.
     pub async fn submit(&self, intake: Intake) -> Result<Outcome, SubmitError> {
+        let project = intake.project;
         let (request, bytes) = self.room.take(intake.bytes)?;
         let (reply, answer) = oneshot::channel();
         let job = Job { intake, reply, _request: request, _bytes: bytes };
         self.queue.try_send(job).map_err(|_| SubmitError::Stopping)?;
-        answer.await.unwrap_or(Err(SubmitError::Stopping))
+        let mut outcome = answer.await.unwrap_or(Err(SubmitError::Stopping))?;
+        if let Outcome::Observed(seen) = &mut outcome {
+            self.suggest(project, seen).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Tells senders whose agents were refused which names they may have meant: on their time, not the lane's.
+    async fn suggest(&self, project: ProjectId, seen: &mut [Result<Seen, Refusal>]) {
+        for refusal in seen.iter_mut().filter_map(|result| result.as_mut().err()) {
+            if let Refusal::NotRegistered { name, near } | Refusal::AwaitsApproval { name, near } = refusal {
+                // Without an answer there is no suggestion, and the refusal stands all the same.
+                *near = self.store.similar_name(project, name).await.unwrap_or(None);
+            }
+        }
     }
 }
 

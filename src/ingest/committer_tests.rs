@@ -86,6 +86,38 @@ impl Store for Gated {
     async fn agents(&self, project: ProjectId, offset: usize, limit: usize) -> Result<AgentPage, StoreError> {
         self.inner.agents(project, offset, limit).await
     }
+    async fn project_agents(
+        &self,
+        project: ProjectId,
+        after: AgentId,
+        limit: usize,
+    ) -> Result<Vec<Arc<AgentRow>>, StoreError> {
+        self.inner.project_agents(project, after, limit).await
+    }
+    async fn agent_named(&self, key: &AgentKey) -> Result<Option<Arc<AgentRow>>, StoreError> {
+        self.inner.agent_named(key).await
+    }
+    async fn similar_name(&self, project: ProjectId, name: &str) -> Result<Option<Arc<str>>, StoreError> {
+        self.inner.similar_name(project, name).await
+    }
+    async fn aliases(&self, id: AgentId) -> Result<Vec<Arc<str>>, StoreError> {
+        self.inner.aliases(id).await
+    }
+    async fn registrations(&self, project: ProjectId) -> Result<Vec<(Arc<str>, Registration)>, StoreError> {
+        self.inner.registrations(project).await
+    }
+    async fn windows(&self) -> Result<Vec<MaintenanceWindow>, StoreError> {
+        self.inner.windows().await
+    }
+    async fn rollups(&self, query: RollupQuery) -> Result<Vec<Rollup>, StoreError> {
+        self.inner.rollups(query).await
+    }
+    async fn sweep_history(&self, before: Vec<HistoryBefore>) -> Result<(), StoreError> {
+        self.inner.sweep_history(before).await
+    }
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
+        self.inner.audit(query).await
+    }
     async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError> {
         self.inner.scan_agents(after, limit).await
     }

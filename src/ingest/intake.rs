@@ -1,8 +1,10 @@
 //! What can be asked of the committer, and what it answers. Every change of stored state is one of these.
 
+use super::administer::{Audited, Change, Changed};
+pub use super::refusal::Refusal;
 use crate::model::{
-    AgentId, AgentNameError, Body, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Source, Status,
-    Timestamp, TraceKey, TraceSpans,
+    AgentId, Body, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Source, Status, Timestamp,
+    TraceKey, TraceSpans,
 };
 use crate::store::PresenceWrite;
 
@@ -41,6 +43,8 @@ pub enum Work {
         agent: AgentId,
         /// Why, in words.
         reason: String,
+        /// Even while a maintenance window holds.
+        during_maintenance: bool,
     },
     /// Hand all queued commands of the project to the runner at `peer`. → [`Outcome::Commands`]
     HandOut {
@@ -64,6 +68,8 @@ pub enum Work {
         agent: AgentId,
         /// All of its settings.
         settings: Box<PolicyPatch>,
+        /// Only if [`AgentRow::version`](crate::store::AgentRow::version) is still this.
+        only_if: Option<u64>,
     },
     /// Pause (`true`) or resume an agent. → [`Outcome::Changed`]
     Pause {
@@ -86,8 +92,22 @@ pub enum Work {
     CommandDeadlines(Vec<CommandId>),
     /// Deadlines of traces (of any project) may have passed: which, and of which service. → [`Outcome::Done`]
     TraceDeadlines(Vec<(TraceKey, String)>),
+    /// A change by an administrator. → [`Outcome::Administered`]
+    Administer(Box<Change>),
+    /// Something that somebody answers for. → the outcome of the work inside
+    Audited(Box<Audited>),
     /// The gateway was there. → [`Outcome::Done`]
     Presence(PresenceWrite),
+}
+
+impl Work {
+    /// The work itself, whoever answers for it.
+    pub fn inner(&self) -> &Self {
+        match self {
+            Self::Audited(audited) => audited.work.inner(),
+            work => work,
+        }
+    }
 }
 
 /// What a runner says of a command it was handed.
@@ -157,6 +177,8 @@ pub enum Outcome {
     Result(Result<Command, Refusal>),
     /// To [`Work::Settings`] and [`Work::Pause`].
     Changed(Result<(), Refusal>),
+    /// To [`Work::Administer`].
+    Administered(Result<Changed, Refusal>),
     /// Done; nothing to tell.
     Done,
     /// The intake's dedup key had been seen: nothing was changed.
@@ -194,26 +216,4 @@ pub struct RestartOutcome {
     pub command: Command,
     /// Whether it had been open before.
     pub joined: bool,
-}
-
-/// Why something was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The project has as many agents as it may have.
-    #[error("upgrade_required")]
-    AgentLimit,
-    /// No such agent in this project.
-    #[error("agent not found")]
-    NoAgent,
-    /// No such command in this project.
-    #[error("command not found")]
-    NoCommand,
-    /// No runner has ever said how the agent is restarted.
-    #[error(
-        "no restart target is known for this agent; start a runner that watches it, so that it reports restart_type and restart_target"
-    )]
-    NoTarget,
-    /// The name cannot be an agent's.
-    #[error(transparent)]
-    Name(#[from] AgentNameError),
 }

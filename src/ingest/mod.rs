@@ -2,12 +2,15 @@
 //!
 //! Replies go out after the commit, so "received" means kept.
 
+pub mod administer;
 mod committer;
 pub mod intake;
 mod plan;
 mod presence;
+mod refusal;
 mod traces;
 
+pub use administer::{Audited, Change};
 pub use committer::{Committer, CommitterConfig, SubmitError};
 pub use intake::{Intake, Outcome, Work};
 pub use plan::{CommandRules, Rules};

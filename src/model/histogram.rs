@@ -31,6 +31,12 @@ impl Histogram {
         }
     }
 
+    /// Adds what another one counted, with the same bounds.
+    pub fn absorb(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(sum, more)| *sum = sum.saturating_add(more));
+        self.sum += other.sum;
+    }
+
     /// How many values were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().map(|n| u64::from(*n)).sum()

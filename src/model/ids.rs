@@ -28,6 +28,8 @@ number_id! {
     AgentId,
     /// An event's number, rising with time.
     EventId,
+    /// A maintenance window's number, from 1.
+    WindowId,
 }
 
 /// The longest agent name, in bytes of UTF-8.

@@ -1,17 +1,22 @@
 //! The vocabulary: plain data that every other module speaks. No I/O, no clock, no decisions.
 
 mod agent;
+mod audit;
 mod command;
 mod event;
 mod fleet;
+mod glob;
 mod histogram;
+mod history;
 mod ids;
+mod maintenance;
 mod money;
 mod observation;
 mod plain;
 mod policy;
 mod presence;
 mod project;
+mod registration;
 mod rolling;
 mod schedule;
 mod settings;
@@ -20,17 +25,22 @@ mod time;
 mod trace;
 
 pub use agent::*;
+pub use audit::*;
 pub use command::*;
 pub use event::*;
 pub use fleet::*;
+pub use glob::*;
 pub use histogram::*;
+pub use history::*;
 pub use ids::*;
+pub use maintenance::*;
 pub use money::*;
 pub use observation::*;
 pub use plain::*;
 pub use policy::*;
 pub use presence::*;
 pub use project::*;
+pub use registration::*;
 pub use rolling::*;
 pub use schedule::*;
 pub use settings::*;

@@ -15,6 +15,24 @@ pub struct Project {
     pub name: Arc<str>,
 }
 
+/// The longest name of a project, in bytes.
+pub const PROJECT_NAME_BYTES_MAX: usize = 100;
+
+impl Project {
+    /// Whether a text can be a project's name. The error says what is wrong.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        if name.trim().is_empty() {
+            Err("a project's name cannot be empty".into())
+        } else if name.len() > PROJECT_NAME_BYTES_MAX {
+            Err(format!("a project's name has at most {PROJECT_NAME_BYTES_MAX} bytes, this one has {}", name.len()))
+        } else if name.chars().any(char::is_control) || name.trim() != name {
+            Err("a project's name has no control characters and no space around it".into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

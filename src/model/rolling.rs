@@ -58,6 +58,20 @@ impl Rolling {
         }
     }
 
+    /// Adds what another one holds of the same window.
+    pub fn absorb(&mut self, other: &Self, window: Window) {
+        let mut parts: Vec<(i64, u64)> = Vec::new();
+        for rolling in [&*self, other] {
+            let numbers = (0..rolling.buckets.len() as i64).map(|back| rolling.newest.saturating_sub(back));
+            parts.extend(numbers.zip(rolling.buckets.iter().rev().copied()));
+        }
+        parts.sort_unstable();
+        *self = Self::default();
+        for (number, amount) in parts {
+            self.add(window.start(number), amount, window);
+        }
+    }
+
     /// The sum over the window that ends at `now`.
     pub fn sum(&self, now: Timestamp, window: Window) -> u64 {
         let gone = usize::try_from(window.number(now).saturating_sub(self.newest)).unwrap_or(0);
@@ -96,6 +110,26 @@ mod tests {
         assert_eq!(r.next_fall(t(350), MINUTE), Some(t(360)));
         assert_eq!(r.next_fall(t(360), MINUTE), Some(t(365)));
         assert_eq!(r.next_fall(t(410), MINUTE), None);
+    }
+
+    #[test]
+    fn two_windows_become_one() {
+        let filled = |at: &[i64]| {
+            let mut r = Rolling::default();
+            at.iter().for_each(|secs| r.add(t(*secs), 1, MINUTE));
+            r
+        };
+        for (a, b) in
+            [(&[300, 350][..], &[310, 355][..]), (&[], &[301]), (&[301], &[]), (&[100], &[355]), (&[355], &[100])]
+        {
+            let mut joined = filled(a);
+            joined.absorb(&filled(b), MINUTE);
+            let mut all = [a, b].concat();
+            all.sort_unstable();
+            for now in [355, 365, 400] {
+                assert_eq!(joined.sum(t(now), MINUTE), filled(&all).sum(t(now), MINUTE), "{a:?} {b:?} at {now}");
+            }
+        }
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl Schedule {
         Some(Timestamp(next.timestamp().as_microsecond())).filter(|at| *at > after)
     }
 
+    /// The last time until `until`, itself included, that it names in `zone`; `None` when there is none.
+    pub fn last(&self, until: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        // Whole seconds: expressions know nothing smaller.
+        let from = jiff::Timestamp::from_second(until.as_secs()).ok()?.to_zoned(zone.clone());
+        let last = self.0.find_previous_occurrence(&from, true).ok()?;
+        Some(Timestamp(last.timestamp().as_microsecond()))
+    }
+
     /// The expression as it was written.
     pub fn text(&self) -> &str {
         self.0.as_str()

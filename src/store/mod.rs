@@ -8,6 +8,7 @@ pub mod memory;
 mod seen;
 pub mod sqlite;
 mod tables;
+mod tables_names;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::model::{
-    AgentId, AgentKey, AgentState, ApiKey, Command, CommandId, DedupKey, Event, EventDraft, EventId, PolicyPatch,
-    Project, ProjectCounts, ProjectId, ProjectState, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
+    AgentId, AgentKey, AgentState, ApiKey, AuditDraft, AuditRow, Command, CommandId, DedupKey, Event, EventDraft,
+    EventId, History, MaintenanceWindow, PolicyPatch, Project, ProjectCounts, ProjectId, ProjectState, Registration,
+    Rollup, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, WindowId,
 };
 
 pub use error::StoreError;
@@ -38,6 +40,10 @@ pub struct LoadSet {
     pub commands: Vec<CommandId>,
     /// All open commands of these projects.
     pub open_commands: Vec<ProjectId>,
+    /// Maintenance windows by number.
+    pub windows: Vec<WindowId>,
+    /// How many numbers for new windows are wanted.
+    pub new_windows: usize,
 }
 
 /// An agent looked up by name.
@@ -62,13 +68,22 @@ pub struct AgentRow {
     pub settings: Arc<PolicyPatch>,
     /// What is remembered of it.
     pub state: AgentState,
+    /// Its history as far as it is not written as rollups.
+    pub history: History,
 }
 
 impl AgentRow {
     /// The row of an agent first heard of at `now`.
     pub fn new(id: AgentId, key: AgentKey, now: Timestamp) -> Self {
         let state = AgentState { deadline: Timestamp::MAX, ..AgentState::default() };
-        Self { id, key, created_at: now, settings: Arc::default(), state }
+        Self { id, key, created_at: now, settings: Arc::default(), state, history: History::default() }
+    }
+
+    /// Names what can be set about the agent as it is now: another one as soon as any of it changes.
+    pub fn version(&self) -> u64 {
+        // Settings always become JSON.
+        let settings = serde_json::to_string(&*self.settings).unwrap_or_default();
+        crate::model::digest64(format!("{}\n{settings}", self.key.name).as_bytes())
     }
 }
 
@@ -93,9 +108,20 @@ pub struct Loaded {
     pub seen: HashSet<DedupKey>,
     /// The commands found.
     pub commands: HashMap<CommandId, Command>,
+    /// Of the names looked up that are no agents, those that wait for approval or were turned away.
+    pub registrations: HashMap<AgentKey, Registration>,
+    /// How many names of each project of the load set wait or were turned away.
+    pub registration_counts: HashMap<ProjectId, usize>,
+    /// The windows asked for.
+    pub windows: HashMap<WindowId, MaintenanceWindow>,
+    /// The numbers reserved for new windows.
+    pub new_windows: Vec<WindowId>,
+    /// How many windows each project has.
+    pub window_counts: HashMap<ProjectId, usize>,
 }
 
-/// What a plan wants written, all or nothing.
+/// What a plan wants written, all or nothing. Where order matters: projects come first, then agents change hands and
+/// go, then the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WriteSet {
     /// Agents, each at most once: new ones and changed ones.
@@ -112,6 +138,24 @@ pub struct WriteSet {
     pub events: Vec<NewEvent>,
     /// Commands, each at most once: new ones and changed ones.
     pub commands: Vec<Command>,
+    /// Agents whose events and history go to another agent of the same project: from, into.
+    pub moved: Vec<(AgentId, AgentId)>,
+    /// Agents that end, with their events, history and aliases.
+    pub removed: Vec<AgentId>,
+    /// Further names of agents, and names that are no longer any (`None`).
+    pub aliases: Vec<(AgentKey, Option<AgentId>)>,
+    /// Finished pieces of history.
+    pub rollups: Vec<Rollup>,
+    /// Names that wait or were turned away, and names that do no longer (`None`).
+    pub registrations: Vec<(AgentKey, Option<Registration>)>,
+    /// Maintenance windows: new and changed ones, and those that are gone (`None`).
+    pub windows: Vec<(WindowId, Option<MaintenanceWindow>)>,
+    /// Projects to make, where missing.
+    pub new_projects: Vec<Arc<str>>,
+    /// Keys: new ones and changed ones.
+    pub keys: Vec<ApiKey>,
+    /// What is added to the audit chain, in order.
+    pub audit: Vec<AuditDraft>,
     /// Until when the gateway is known to have been accepting, and gaps found since the last write.
     pub presence: Option<PresenceWrite>,
 }
@@ -174,6 +218,41 @@ pub struct EventQuery {
     pub limit: usize,
 }
 
+/// Which pieces of one agent's history to read.
+#[derive(Clone, Debug)]
+pub struct RollupQuery {
+    /// The agent's project.
+    pub project: ProjectId,
+    /// Whose.
+    pub agent: AgentId,
+    /// Minutes rather than hours.
+    pub minutes: bool,
+    /// The hours, counted from the epoch.
+    pub hours: std::ops::Range<i64>,
+}
+
+/// Which rows of the audit chain to read: newest first.
+#[derive(Clone, Debug)]
+pub struct AuditQuery {
+    /// Only those that concern this project.
+    pub project: Option<ProjectId>,
+    /// Only older than this one.
+    pub before: i64,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// Before which hour a project's history is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryBefore {
+    /// The project.
+    pub project: ProjectId,
+    /// Its minutes before this hour, counted from the epoch.
+    pub minutes: i64,
+    /// Its hours before this hour.
+    pub hours: i64,
+}
+
 /// A place where everything is kept. One conformance suite (`tests/store`) holds for every store.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -195,6 +274,38 @@ pub trait Store: Send + Sync + 'static {
 
     /// Agents of a project in order of their number, from `offset`.
     async fn agents(&self, project: ProjectId, offset: usize, limit: usize) -> Result<AgentPage, StoreError>;
+
+    /// Agents of a project in order of their number, after `after`: for looking through all of them in chunks.
+    async fn project_agents(
+        &self,
+        project: ProjectId,
+        after: AgentId,
+        limit: usize,
+    ) -> Result<Vec<Arc<AgentRow>>, StoreError>;
+
+    /// The agent of this name, or known under it before.
+    async fn agent_named(&self, key: &AgentKey) -> Result<Option<Arc<AgentRow>>, StoreError>;
+
+    /// The name of an agent of the project that a person may have meant by `name`.
+    async fn similar_name(&self, project: ProjectId, name: &str) -> Result<Option<Arc<str>>, StoreError>;
+
+    /// The other names an agent is known under, in order.
+    async fn aliases(&self, id: AgentId) -> Result<Vec<Arc<str>>, StoreError>;
+
+    /// Names of a project that wait for approval or were turned away, in order.
+    async fn registrations(&self, project: ProjectId) -> Result<Vec<(Arc<str>, Registration)>, StoreError>;
+
+    /// Maintenance windows of all projects, in order of their number.
+    async fn windows(&self) -> Result<Vec<MaintenanceWindow>, StoreError>;
+
+    /// Finished pieces of one agent's history, in order of their hour. What is not finished is in the agent's row.
+    async fn rollups(&self, query: RollupQuery) -> Result<Vec<Rollup>, StoreError>;
+
+    /// Forgets old history.
+    async fn sweep_history(&self, before: Vec<HistoryBefore>) -> Result<(), StoreError>;
+
+    /// Rows of the audit chain, newest first.
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRow>, StoreError>;
 
     /// Agents of all projects in order of their number, after `after`: for metrics, in chunks.
     async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError>;

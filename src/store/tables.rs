@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::seen::Seen;
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
-    AgentId, AgentKey, ApiKey, Command, CommandId, Event, EventId, Project, ProjectCounts, ProjectId, ProjectState,
-    ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
+    AgentId, AgentKey, ApiKey, Command, CommandId, Event, EventId, MaintenanceWindow, Project, ProjectCounts,
+    ProjectId, ProjectState, Registration, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, WindowId,
 };
 
 /// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
@@ -24,12 +24,20 @@ pub const ENDED_COMMANDS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Tables {
     pub agents: BTreeMap<AgentId, Arc<AgentRow>>,
-    by_key: HashMap<AgentKey, AgentId>,
-    by_project: HashMap<ProjectId, BTreeSet<AgentId>>,
-    counts: HashMap<ProjectId, ProjectCounts>,
+    /// Agents by name, their former names included.
+    pub(super) by_key: HashMap<AgentKey, AgentId>,
+    /// Former names of agents.
+    pub(super) aliases: HashMap<AgentId, BTreeSet<Arc<str>>>,
+    pub registrations: BTreeMap<AgentKey, Registration>,
+    pub windows: BTreeMap<WindowId, MaintenanceWindow>,
+    /// The highest number of a window ever given out.
+    pub last_window: i64,
+    pub(super) by_project: HashMap<ProjectId, BTreeSet<AgentId>>,
+    pub(super) counts: HashMap<ProjectId, ProjectCounts>,
     states: HashMap<ProjectId, ProjectState>,
-    deadlines: BTreeSet<(Timestamp, AgentId)>,
-    last_agent: i64,
+    pub(super) deadlines: BTreeSet<(Timestamp, AgentId)>,
+    /// The highest number of an agent ever given out.
+    pub last_agent: i64,
     traces: HashMap<TraceKey, Arc<TraceRow>>,
     /// The traces by when they were touched last.
     touched: BTreeSet<(Timestamp, TraceKey)>,
@@ -64,6 +72,9 @@ impl Tables {
                 let id = AgentId(self.last_agent);
                 loaded.agent_ids.insert(lookup.key.clone(), id);
                 loaded.reserved.insert(id);
+                if let Some(registration) = self.registrations.get(&lookup.key) {
+                    loaded.registrations.insert(lookup.key.clone(), *registration);
+                }
             }
             self.tell_counts(lookup.key.project, &mut loaded);
         }
@@ -82,10 +93,14 @@ impl Tables {
         let open = self.command_deadlines.iter().filter_map(|(_, id)| self.commands.get(id));
         let open = open.filter(|c| set.open_commands.contains(&c.project));
         loaded.commands = wanted.chain(open).map(|c| (c.id, c.clone())).collect();
+        self.load_windows(set, &mut loaded);
         loaded
     }
 
     fn tell_counts(&self, project: ProjectId, loaded: &mut Loaded) {
+        if !self.registrations.is_empty() {
+            loaded.registration_counts.entry(project).or_insert_with(|| self.registrations_of(project).count());
+        }
         loaded.counts.entry(project).or_insert_with(|| {
             let (state, counts) = self.project_state(project);
             loaded.projects.insert(project, state);
@@ -101,10 +116,16 @@ impl Tables {
 
     /// Takes in a write set that is durable. Its events are not looked at.
     pub fn apply(&mut self, writes: WriteSet) {
+        writes.moved.iter().for_each(|(from, into)| self.move_aliases(*from, *into));
+        writes.removed.iter().for_each(|id| self.remove_agent(*id));
         for row in writes.agents {
             self.put_agent(row);
         }
         self.states.extend(writes.projects);
+        for (key, agent) in writes.aliases {
+            self.put_alias(key, agent);
+        }
+        self.put_rare(writes.registrations, writes.windows);
         for (key, delta) in writes.traces {
             self.put_trace(key, delta);
         }
@@ -170,10 +191,15 @@ impl Tables {
         let before = self.agents.get(&id).map_or_else(ProjectCounts::default, |old| old.state.counts());
         self.counts.entry(row.key.project).or_default().replace(before, row.state.counts());
         match self.agents.insert(id, row.clone()) {
-            Some(old) if old.state.deadline == deadline => {}
             Some(old) => {
-                self.deadlines.remove(&(old.state.deadline, id));
-                self.arm(deadline, id);
+                if old.key != row.key {
+                    self.by_key.remove(&old.key);
+                    self.by_key.insert(row.key.clone(), id);
+                }
+                if old.state.deadline != deadline {
+                    self.deadlines.remove(&(old.state.deadline, id));
+                    self.arm(deadline, id);
+                }
             }
             None => {
                 self.by_project.entry(row.key.project).or_default().insert(id);
@@ -251,6 +277,16 @@ impl Tables {
             self.forget_trace(oldest);
         }
         self.seen.forget(before);
+    }
+
+    /// The project of this name, made when it is missing.
+    pub fn ensure_project(&mut self, name: &str) -> Project {
+        if let Some(project) = self.projects.iter().find(|p| &*p.name == name) {
+            return project.clone();
+        }
+        let project = Project { id: ProjectId(self.projects.len() as i64 + 1), name: name.into() };
+        self.projects.push(project.clone());
+        project
     }
 
     /// Adds a key or replaces the one of the same id.

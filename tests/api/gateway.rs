@@ -117,14 +117,34 @@ impl Gateway {
 
     /// Makes a key for `project` with these scopes ("read,admin"), in force at once.
     pub async fn key(&self, project: &str, scopes: &str) -> String {
+        self.make_key(project, scopes, false).await
+    }
+
+    /// Makes a key of the project `default` that administers all projects.
+    pub async fn global_key(&self) -> String {
+        self.make_key("default", "admin", true).await
+    }
+
+    async fn make_key(&self, project: &str, scopes: &str, global: bool) -> String {
         let key = Ids::system().api_key();
         let store = self.app().store();
         let project = store.ensure_project(project).await.unwrap().id;
         let scopes = Scopes::parse(scopes).unwrap();
         let made = ApiKey::new(key_id(key.as_bytes()), project, hash_key(key.as_bytes()), scopes, self.now());
+        let made = ApiKey { global, ..made };
         store.put_key(made).await.unwrap();
         self.app().refresh().await.unwrap();
         key
+    }
+
+    /// Waits until something the gateway does by itself, once a second, has happened.
+    pub async fn until(&self, what: &str, happened: impl AsyncFn() -> bool) {
+        let seen = tokio::time::timeout(Duration::from_secs(20), async {
+            while !happened().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(seen.await.is_ok(), "{what}");
     }
 
     /// Revokes a key, in force at once.

@@ -1,5 +1,6 @@
 //! The API as a client meets it: a whole gateway in this process, over HTTP, at a time that the story sets.
 
+mod administration;
 mod agents;
 mod alerts;
 mod docs;
@@ -7,5 +8,6 @@ mod gateway;
 mod limits;
 mod matrix;
 mod pings;
+mod registration;
 mod slow;
 mod stream;

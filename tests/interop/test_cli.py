@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import time
@@ -325,3 +326,76 @@ def test_status_is_watched_while_agents_change_and_the_gateway_goes_and_comes(ga
     with Running(gateway, "json", "status", "bo", "--watch", "--interval", "1", "-o", "json") as watch:
         watch.wait(lambda out: out.count('"total": 1') >= 2, "for programs too")
     assert json.JSONDecoder().raw_decode(watch.out)[0]["agents"][0]["agent"] == "bot"
+
+
+def test_keys_expire_reach_all_projects_and_say_when_they_were_used(gateway):
+    made = gateway.cli("keys", "create", "--scopes", "read", "--expires-in", "2s", "--label", "short")
+    wait_for(lambda: opens(gateway, made), every=0.02, why="the new key is known")
+    wait_for(lambda: not opens(gateway, made), every=0.05, why="it expires by itself")
+    line = next(line for line in gateway.cli("keys", "list").splitlines() if "short" in line)
+    assert "expired" in line, line
+    ours = gateway.cli("keys", "create", "--scopes", "admin", "--project", "ours")
+    everywhere = gateway.cli("keys", "create", "--scopes", "admin", "--global")
+    wait_for(lambda: gateway.request("GET", "/api/v1/projects", key=everywhere)[0] == 200, every=0.02, why="known")
+    listed = [gateway.request("GET", "/api/v1/projects", key=key)[2]["projects"] for key in (ours, everywhere)]
+    assert [len(projects) for projects in listed] == [1, 2], listed
+    assert "all projects" in gateway.cli("keys", "list")
+    refused = gateway.run("keys", "create", "--scopes", "read", "--global")
+    assert refused.returncode == 1 and "admin" in refused.stderr, refused
+    gateway.stop()
+    line = next(line for line in gateway.cli("keys", "list").splitlines() if "PULSEGATE_API_KEY" in line)
+    assert "never" not in line, "the key of the fixture was used: " + line
+
+
+def test_projects_are_made_once(gateway):
+    assert "made project shop" in gateway.cli("projects", "create", "shop")
+    again = gateway.run("projects", "create", "shop")
+    assert again.returncode == 1 and "already" in again.stderr, again
+    assert gateway.run("projects", "create", " ").returncode == 1
+    assert "shop" in gateway.cli("projects", "list")
+
+
+def test_the_audit_chain_is_verified_and_tampering_is_named(gateway):
+    assert "it is empty" in gateway.cli("audit", "verify")
+    admin = gateway.cli("keys", "create", "--scopes", "admin,read", "--label", "boss")
+    wait_for(lambda: opens(gateway, admin), every=0.02, why="the new key is known")
+    agent = gateway.request("POST", "/api/v1/heartbeat", {"agent": "bot", "status": "ok"})[2]["agent_id"]
+    for path in ("pause", "resume"):
+        assert gateway.request("POST", f"/api/v1/agents/{agent}/{path}", key=admin)[0] == 200
+    gateway.cli("keys", "revoke", admin.split("_")[1])
+    rows, anchor = gateway.cli("audit", "verify").splitlines()
+    assert rows == "the audit chain is whole: 4 rows" and anchor.startswith("4:"), (rows, anchor)
+    listed = gateway.cli("audit", "list").splitlines()[1:]
+    told = [(("key create" if "key.create" in line else line.split()[4]), "command line" in line) for line in listed]
+    assert len(listed) == 4 and "agent.pause" in listed[1] and "agent.resume" in listed[2] and "key.revoke" in listed[3], told
+    assert admin.split("_")[2] not in "\n".join(listed), "no secret"
+    gateway.cli("audit", "verify", "--anchor", anchor)
+
+    gateway.stop()
+    with sqlite3.connect(gateway.data / "pulsegate.db") as database:
+        database.execute("UPDATE audit SET body = replace(body, 'agent.pause', 'agent.shine') WHERE seq = 2")
+    broken = gateway.run("audit", "verify")
+    assert broken.returncode == 1 and "row 2" in broken.stderr and "changed" in broken.stderr, broken
+    with sqlite3.connect(gateway.data / "pulsegate.db") as database:
+        database.execute("UPDATE audit SET body = replace(body, 'agent.shine', 'agent.pause') WHERE seq = 2")
+        database.execute("DELETE FROM audit WHERE seq = 4")
+    assert gateway.run("audit", "verify").returncode == 0, "a chain without its end is whole"
+    cut = gateway.run("audit", "verify", "--anchor", anchor)
+    assert cut.returncode == 1 and "row 4" in cut.stderr and "cut off" in cut.stderr, cut
+
+
+def test_names_wait_for_approval(gateway_factory):
+    gateway = gateway_factory("projects: {default: {registration: approve}}")
+    admin = gateway.cli("keys", "create", "--scopes", "admin,read")
+    wait_for(lambda: opens(gateway, admin), every=0.02, why="the new key is known")
+
+    def beat():
+        return gateway.request("POST", "/api/v1/heartbeat", {"agent": "new bot", "status": "ok"})
+
+    def registrations(*arguments):
+        return gateway.cli("registrations", "--endpoint", gateway.url, "--api-key", admin, *arguments)
+
+    assert beat()[0] == 403
+    assert 'pending' in registrations("list") and '"new bot"' in registrations("list")
+    assert '"new bot"' in registrations("approve", "new bot")
+    assert beat()[0] == 200

@@ -2,6 +2,7 @@
 //!
 //! A story is a plain async function over a [`Fixture`]. What only one store can do stands in `memory` and `sqlite`.
 
+mod administration;
 mod agents;
 mod commands;
 mod events;
@@ -92,5 +93,19 @@ conformance! {
         a_gap_told_again_is_one_gap,
         only_the_newest_gaps_are_kept,
         a_store_in_order_answers_a_ping,
+    }
+    administration {
+        a_renamed_agent_is_found_under_all_its_names,
+        a_name_in_use_is_never_a_former_one,
+        what_an_agent_leaves_goes_to_the_one_it_becomes_part_of,
+        a_removed_agent_leaves_nothing_and_its_number_is_not_given_out_again,
+        an_agent_that_ends_and_begins_in_one_commit_is_a_new_one,
+        history_survives_a_restart_and_is_forgotten_by_project,
+        names_that_wait_are_loaded_when_they_are_looked_up,
+        similar_names_are_found_within_a_project,
+        a_projects_agents_are_read_in_chunks,
+        windows_are_numbered_kept_and_their_numbers_not_given_out_again,
+        projects_and_keys_come_with_a_commit,
+        the_audit_chain_holds_over_commits_and_restarts,
     }
 }

@@ -55,13 +55,13 @@ async fn a_second_gateway_on_the_same_data_is_refused_with_the_remedy() {
 async fn keys_can_be_made_while_the_gateway_runs() {
     let place = Place::new();
     let store = place.open().unwrap();
-    let file = KeyFile::open(&place.file()).unwrap();
+    let mut file = KeyFile::open(&place.file()).unwrap();
     let project = file.ensure_project("default").unwrap();
     let key = ApiKey {
         label: "from the command line".into(),
         ..ApiKey::new("aaaa".into(), project.id, [1; 32], Scopes::of(&[Scope::Read]), at(1))
     };
-    file.put_key(&key).unwrap();
+    file.put_key(&key, &[]).unwrap();
     assert_eq!(store.keys().await.unwrap().first(), Some(&key));
     assert_eq!(store.ensure_project("default").await.unwrap(), project);
     let revoked = ApiKey { revoked_at: Some(at(2)), ..key };

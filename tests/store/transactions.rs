@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use pulsegate::model::*;
 use pulsegate::store::*;
 
+use crate::administration::{deed, rollup};
 use crate::fixture::*;
 
 fn looked_at_once<F: Future + Unpin>(mut future: F) -> Poll<F::Output> {
@@ -30,10 +31,18 @@ fn everything(row: &Arc<AgentRow>) -> WriteSet {
         events: vec![event(P1, Some(row.id), 5, "happened")],
         commands: vec![command(1, P1, row.id, CommandState::Queued)],
         presence: Some(PresenceWrite { alive_at: at(5), gaps: vec![(at(1), at(2))] }),
+        rollups: vec![rollup(row.id, 0, 0, 1)],
+        registrations: vec![(
+            key(P1, "waits"),
+            Some(Registration { rejected: false, first_at: at(1), last_at: at(1), attempts: 1 }),
+        )],
+        keys: vec![ApiKey::new("aaaa".into(), P1, [7; 32], Scopes::default(), at(1))],
+        audit: vec![deed("agent.pause")],
+        ..WriteSet::default()
     }
 }
 
-/// How many of the eight kinds of things in [`everything`] are there.
+/// How many of the twelve kinds of things in [`everything`] are there.
 async fn how_much_is_there(store: &dyn Store) -> usize {
     let set = LoadSet {
         agents: lookup(P1, "bot", false).agents,
@@ -47,8 +56,16 @@ async fn how_much_is_there(store: &dyn Store) -> usize {
     let query = EventQuery { project: P1, agent: None, before: None, limit: 10 };
     let events = store.events(query).await.unwrap().len();
     let presence = store.presence().await.unwrap();
+    let hour = at(0).as_secs() / 3600;
+    let query = RollupQuery { project: P1, agent: AgentId(1), minutes: false, hours: hour..hour + 1 };
+    let administration = [
+        store.rollups(query).await.unwrap().len(),
+        store.registrations(P1).await.unwrap().len(),
+        store.keys().await.unwrap().len(),
+        store.audit(AuditQuery { project: None, before: i64::MAX, limit: 9 }).await.unwrap().len(),
+    ];
     let stored = [loaded.agents.len(), loaded.traces.len(), loaded.services.len()];
-    let there = [stored, [loaded.seen.len(), loaded.commands.len(), events]].concat();
+    let there = [&stored[..], &[loaded.seen.len(), loaded.commands.len(), events], &administration].concat();
     assert!(there.iter().all(|n| *n <= 1), "{there:?}");
     let project = store.project_state(P1).await.unwrap().0.failed_in_row == 2;
     let presence = presence.alive_at == Some(at(5)) && presence.gaps.len() == 1;
@@ -102,9 +119,9 @@ pub async fn a_commit_writes_everything_or_nothing(fixture: Fixture) {
     let (row, transaction) = begin_bot(&*store).await;
     assert_eq!(how_much_is_there_meanwhile(&*store).await, 0, "nothing shows before the commit");
     transaction.commit(everything(&row)).await.unwrap();
-    assert_eq!(how_much_is_there(&*store).await, 8);
+    assert_eq!(how_much_is_there(&*store).await, 12);
     let store = fixture.reopen(store);
-    assert_eq!(how_much_is_there(&*store).await, 8);
+    assert_eq!(how_much_is_there(&*store).await, 12);
 }
 
 /// What readers see, who do not wait for the open transaction.
@@ -131,7 +148,7 @@ pub async fn a_commit_nobody_waits_for_any_more_leaves_nothing_half_done(fixture
         // The task that waited is cancelled here, with the write on its way.
     }
     let here = how_much_is_there(&*store).await;
-    assert!(here == 0 || here == 8, "{here} of 8");
+    assert!(here == 0 || here == 12, "{here} of 12");
     let next = create(&*store, P1, "next", at(1)).await;
     assert_ne!(next.id, row.id, "its number is taken, whatever became of it");
     let store = fixture.reopen(store);

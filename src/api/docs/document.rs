@@ -13,7 +13,7 @@ opens one project, and each route names the scope it needs: `ingest`, `read`, `r
 belongs to another project looks like what does not exist. Errors are JSON with `detail`, which says what to change.";
 
 /// What the groups of routes are about.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 17] = [
     ("Heartbeats", "Signs of life, as ClevAgent clients send them."),
     ("Pings", "One address for a cron job, as Healthchecks has them."),
     ("OpenTelemetry", "OTLP over HTTP; gRPC has a port of its own."),
@@ -23,6 +23,11 @@ const TAGS: [(&str, &str); 12] = [
     ("Events", "What happened."),
     ("Commands", "Restarts, and what became of them."),
     ("Runners", "The wire of the programs that restart agents."),
+    ("Registrations", "Names that wait for approval, where a project wants that."),
+    ("Maintenance", "Times in which nothing alerts and nothing is restarted."),
+    ("Projects", "Who is apart from whom."),
+    ("Keys", "API keys: made, listed, revoked."),
+    ("Audit", "Who changed what, and who was refused."),
     ("Dependencies", "What agents depend on, asked by the gateway."),
     ("Metrics", "For Prometheus."),
     ("Gateway", "The gateway's own health."),

@@ -20,6 +20,33 @@ fn no<T>() -> Result<T, StoreError> {
 
 #[async_trait]
 impl Store for FixedStore {
+    async fn project_agents(&self, _: ProjectId, _: AgentId, _: usize) -> Result<Vec<Arc<AgentRow>>, StoreError> {
+        no()
+    }
+    async fn agent_named(&self, _: &AgentKey) -> Result<Option<Arc<AgentRow>>, StoreError> {
+        no()
+    }
+    async fn similar_name(&self, _: ProjectId, _: &str) -> Result<Option<Arc<str>>, StoreError> {
+        no()
+    }
+    async fn aliases(&self, _: AgentId) -> Result<Vec<Arc<str>>, StoreError> {
+        no()
+    }
+    async fn registrations(&self, _: ProjectId) -> Result<Vec<(Arc<str>, Registration)>, StoreError> {
+        no()
+    }
+    async fn windows(&self) -> Result<Vec<MaintenanceWindow>, StoreError> {
+        no()
+    }
+    async fn rollups(&self, _: RollupQuery) -> Result<Vec<Rollup>, StoreError> {
+        no()
+    }
+    async fn sweep_history(&self, _: Vec<HistoryBefore>) -> Result<(), StoreError> {
+        no()
+    }
+    async fn audit(&self, _: AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
+        no()
+    }
     async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError> {
         if self.fails {
             return no();
@@ -90,6 +117,7 @@ pub fn bare(id: i64, project: i64, name: &str) -> AgentRow {
         created_at: Timestamp::from_secs(1),
         settings: Arc::default(),
         state: AgentState::default(),
+        history: History::default(),
     }
 }
 

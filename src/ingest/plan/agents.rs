@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::health;
-use crate::model::{AgentId, AgentKey, Body, Observation, PolicyPatch, ProjectId, Source};
-use crate::store::AgentRow;
-
 use super::Planner;
+use crate::health;
 use crate::ingest::intake::{Refusal, Seen};
+use crate::model::{AgentId, AgentKey, Body, Observation, PolicyPatch, ProjectId, Source};
 
 impl Planner<'_> {
     /// Takes in one observation; the agent comes to exist if need be.
@@ -35,7 +33,7 @@ impl Planner<'_> {
     /// How the agent is, without changing anything.
     pub(super) fn look(&self, key: &AgentKey) -> Result<Seen, Refusal> {
         let row = self.agent_ids.get(key).and_then(|id| self.agents.get(id)).ok_or(Refusal::NoAgent)?;
-        let policy = self.context.rules.policy(key.project, &key.name, &row.settings);
+        let policy = self.context.rules.policy(key.project, &row.key.name, &row.settings);
         let state = &row.state;
         Ok(Seen {
             agent: row.id,
@@ -48,22 +46,26 @@ impl Planner<'_> {
     pub(super) fn find_or_create(&mut self, key: &AgentKey) -> Result<AgentId, Refusal> {
         let id = *self.agent_ids.get(key).ok_or(Refusal::NoAgent)?;
         if !self.agents.contains_key(&id) {
-            let counts = self.counts.entry(key.project).or_default();
-            if counts.agents >= self.context.rules.agents_max(key.project) {
-                return Err(Refusal::AgentLimit);
-            }
-            counts.agents += 1;
-            self.agents.insert(id, Arc::new(AgentRow::new(id, key.clone(), self.context.now)));
+            self.admit(key)?;
+            self.create(id, key)?;
         }
         Ok(id)
     }
 
-    /// Replaces an agent's settings and judges it anew.
-    pub(super) fn set(&mut self, project: ProjectId, id: AgentId, settings: PolicyPatch) -> Result<(), Refusal> {
-        self.of_project(project, id)?;
-        if let Some(row) = self.agents.get_mut(&id) {
-            Arc::make_mut(row).settings = Arc::new(settings);
+    /// Replaces an agent's settings and judges it anew; with `only_if` only those of that version.
+    pub(super) fn set(
+        &mut self,
+        project: ProjectId,
+        id: AgentId,
+        settings: PolicyPatch,
+        only_if: Option<u64>,
+    ) -> Result<(), Refusal> {
+        if only_if.is_some_and(|version| self.agents.get(&id).is_some_and(|row| row.version() != version)) {
+            self.of_project(project, id)?;
+            return Err(Refusal::Stale);
         }
+        self.of_project(project, id)?;
+        self.change(id)?.settings = Arc::new(settings);
         self.tell(id, Body::PolicyChanged);
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! The life of a command: queued, handed out once, answered or given up. Ended commands never change.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model::{
-    AgentId, Body, Command, CommandChange, CommandId, CommandOrigin, CommandState, CommandUpdate, ERROR_TEXT_BYTES_MAX,
-    EventDraft, EventKind, ProjectId, Timestamp,
+    Actor, AgentId, AuditDraft, Body, Command, CommandChange, CommandId, CommandOrigin, CommandState, CommandUpdate,
+    Decision, Deed, ERROR_TEXT_BYTES_MAX, EventDraft, EventKind, ProjectId, Timestamp,
 };
 use crate::store::NewEvent;
 
@@ -21,8 +21,12 @@ impl Planner<'_> {
         project: ProjectId,
         id: AgentId,
         reason: String,
+        during_maintenance: bool,
     ) -> Result<RestartOutcome, Refusal> {
         let row = self.of_project(project, id)?;
+        if row.state.life.maintenance_until.is_some() && !during_maintenance {
+            return Err(Refusal::InMaintenance);
+        }
         if row.state.restart_target.is_none() {
             return Err(Refusal::NoTarget);
         }
@@ -150,7 +154,7 @@ impl Planner<'_> {
         self.context.presence.after(until.minus(lease), lease)
     }
 
-    fn end(&mut self, mut command: Command, state: CommandState, now: Timestamp) -> Command {
+    pub(super) fn end(&mut self, mut command: Command, state: CommandState, now: Timestamp) -> Command {
         command.state = state;
         command.lease_until = None;
         command.ended_at = Some(now);
@@ -176,6 +180,20 @@ impl Planner<'_> {
     }
 
     fn restart_event(&mut self, command: &Command, outcome: &str, text: &str) {
+        if self.actor.is_none() {
+            // What the gateway does by itself; what somebody asked for is recorded with who did.
+            let deed = Deed {
+                actor: Actor::SYSTEM,
+                action: format!("command.{outcome}"),
+                target: format!("agent {}", command.agent),
+                before: Value::Null,
+                after: json!({"state": command.state, "origin": command.origin.word()}),
+                decision: Decision::Allowed,
+                reason: text.to_owned(),
+                command_id: Some(command.id),
+            };
+            self.writes.audit.push(AuditDraft { at: self.context.now, project: Some(command.project), deed });
+        }
         let colon = if text.is_empty() { "" } else { ": " };
         self.writes.events.push(NewEvent {
             project: command.project,

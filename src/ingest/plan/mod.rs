@@ -1,9 +1,14 @@
 //! The plan: what was loaded and what is asked for in, what to write and what to answer out. Plain code over plain data;
 //! nothing here waits, reads a clock or can fail.
 
+mod absorb;
+mod administer;
 mod agents;
 mod commands;
+mod history;
+mod identity;
 mod notices;
+mod registration;
 mod spans;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -13,12 +18,13 @@ use std::time::Duration;
 use crate::health::{Effects, Moment};
 use crate::ids::Ids;
 use crate::model::{
-    AgentId, AgentKey, Command, CommandId, DedupKey, Money, Observation, Policy, PolicyPatch, Presence, ProjectBudget,
-    ProjectCounts, ProjectId, ProjectState, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
-    TraceSpans,
+    Actor, AgentId, AgentKey, Command, CommandId, DedupKey, MaintenanceWindow, Money, Observation, Policy, PolicyPatch,
+    Presence, ProjectBudget, ProjectCounts, ProjectId, ProjectState, Registration, RegistrationMode, ServiceKey,
+    ServiceRow, Standing, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans, WindowId,
 };
 use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
 
+use super::administer::Change;
 use super::intake::{Intake, Outcome, Refusal, Work};
 use super::traces::{self, TraceRules};
 
@@ -31,6 +37,10 @@ pub trait Rules: Send + Sync + 'static {
     /// What the project may spend as a whole; `None` when nobody said.
     fn project_budget(&self, _project: ProjectId) -> Option<ProjectBudget> {
         None
+    }
+    /// What happens to names that are new to the project.
+    fn registration(&self, _: ProjectId) -> RegistrationMode {
+        RegistrationMode::Open
     }
     /// How commands are handed out.
     fn commands(&self) -> CommandRules;
@@ -72,7 +82,7 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
     let mut set = LoadSet::default();
     for intake in batch {
         set.dedup.extend(intake.dedup);
-        match &intake.work {
+        match intake.work.inner() {
             Work::Spans { traces, .. } => {
                 set.traces.extend(traces.iter().map(|t| TraceKey { project: intake.project, trace: t.trace }));
                 let service = |t: &TraceSpans| ServiceKey { project: intake.project, name: t.service.clone() };
@@ -88,6 +98,13 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
             Work::HandOut { .. } | Work::Restart { .. } => set.open_commands.push(intake.project),
             Work::CommandResult { id, .. } => set.commands.push(*id),
             Work::CommandDeadlines(ids) => set.commands.extend(ids),
+            Work::Administer(change) => match &**change {
+                // The open commands of an agent that ends are called off.
+                Change::Merge { .. } | Change::Remove(_) => set.open_commands.push(intake.project),
+                Change::PutWindow(window) if window.id == WindowId(0) => set.new_windows += 1,
+                Change::PutWindow(MaintenanceWindow { id, .. }) | Change::DropWindow(id) => set.windows.push(*id),
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -108,7 +125,7 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
     for intake in batch {
         let lookup =
             |name: &str, create| AgentKey::lenient(intake.project, name).map(|key| AgentLookup { key, create });
-        match &intake.work {
+        match intake.work.inner() {
             Work::Observe(observations) => {
                 set.agents.extend(observations.iter().map(|o| AgentLookup { key: o.agent.clone(), create: true }));
             }
@@ -133,7 +150,21 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
                 set.agent_ids.push(*agent);
             }
             Work::Deadlines(ids) | Work::Tell { agents: ids, .. } => set.agent_ids.extend(ids),
+            Work::Administer(change) => match &**change {
+                Change::Rename { agent, name } => {
+                    set.agent_ids.push(*agent);
+                    set.agents.push(AgentLookup { key: name.clone(), create: false });
+                }
+                Change::Merge { from, into } => set.agent_ids.extend([from, into]),
+                Change::Remove(agent) => set.agent_ids.push(*agent),
+                Change::Register(key) | Change::TurnAway { name: key, .. } => {
+                    set.agents.push(AgentLookup { key: key.clone(), create: true });
+                }
+                _ => {}
+            },
             Work::HandOut { .. } | Work::CommandResult { .. } | Work::CommandDeadlines(_) | Work::Presence(_) => {}
+            // What is inside was looked at.
+            Work::Audited(_) => {}
         }
     }
     // One order for all, so that two gateways on one database cannot wait for each other.
@@ -170,6 +201,14 @@ struct Planner<'a> {
     seen: HashSet<DedupKey>,
     commands: BTreeMap<CommandId, Command>,
     changed_commands: HashSet<CommandId>,
+    registrations: HashMap<AgentKey, Registration>,
+    registration_counts: HashMap<ProjectId, usize>,
+    windows: HashMap<WindowId, MaintenanceWindow>,
+    /// Numbers reserved for new windows, the next one last.
+    new_windows: Vec<WindowId>,
+    window_counts: HashMap<ProjectId, usize>,
+    /// Who asked for what is being done, if anybody has to answer for it.
+    actor: Option<Actor>,
     writes: WriteSet,
 }
 
@@ -191,6 +230,12 @@ impl<'a> Planner<'a> {
             seen: first.seen,
             commands: first.commands.into_iter().collect(),
             changed_commands: HashSet::new(),
+            registrations: second.registrations,
+            registration_counts: second.registration_counts,
+            windows: first.windows,
+            new_windows: first.new_windows,
+            window_counts: first.window_counts,
+            actor: None,
             writes: WriteSet::default(),
         }
     }
@@ -212,12 +257,16 @@ impl<'a> Planner<'a> {
             Work::Notices(notices) => {
                 Outcome::Noticed(notices.into_iter().map(|notice| self.notice(project, notice)).collect())
             }
-            Work::Restart { agent, reason } => Outcome::Restart(self.restart(project, agent, reason)),
+            Work::Restart { agent, reason, during_maintenance } => {
+                Outcome::Restart(self.restart(project, agent, reason, during_maintenance))
+            }
             Work::HandOut { peer } => Outcome::Commands(self.hand_out(project, &peer)),
             Work::CommandResult { id, verdict, peer, message } => {
                 Outcome::Result(self.command_result(project, id, verdict, &peer, message))
             }
-            Work::Settings { agent, settings } => Outcome::Changed(self.set(project, agent, *settings)),
+            Work::Settings { agent, settings, only_if } => {
+                Outcome::Changed(self.set(project, agent, *settings, only_if))
+            }
             Work::Pause { agent, paused } => Outcome::Changed(self.pause(project, agent, paused)),
             Work::Tell { agents, body } => {
                 agents.into_iter().for_each(|id| self.tell(id, body.clone()));
@@ -235,6 +284,8 @@ impl<'a> Planner<'a> {
                 due.into_iter().for_each(|(key, service)| self.trace_deadline(key, service));
                 Outcome::Done
             }
+            Work::Administer(change) => Outcome::Administered(self.administer(project, *change)),
+            Work::Audited(audited) => self.audited(project, *audited),
             Work::Presence(presence) => {
                 self.writes.presence = Some(presence);
                 Outcome::Done
@@ -253,6 +304,7 @@ impl<'a> Planner<'a> {
 
     /// Puts an observation through the health core and takes in what follows.
     fn apply(&mut self, id: AgentId, observation: &Observation) {
+        self.advance_history(id);
         let Some(row) = self.agents.get_mut(&id) else { return };
         let rules = self.context.rules;
         let policy = rules.policy(row.key.project, &row.key.name, &row.settings);
@@ -272,8 +324,12 @@ impl<'a> Planner<'a> {
             group_silent: crate::health::is_group_silent(counts),
             fleet: crate::health::fleet(state, counts, now),
         };
-        let (before, cost) = (row.state.counts(), row.state.totals.cost);
-        let effects = crate::health::apply(&mut Arc::make_mut(row).state, observation, &policy, &moment);
+        let row = Arc::make_mut(row);
+        let (before, standing, cost) = (row.state.counts(), Standing::of(row.state.status), row.state.totals.cost);
+        let effects = crate::health::apply(&mut row.state, observation, &policy, &moment);
+        if Standing::of(row.state.status) != standing {
+            row.history.account(moment.now, standing, moment.presence);
+        }
         let was_grouped = counts.grouped > 0;
         counts.replace(before, row.state.counts());
         let mut told = Vec::new();
@@ -305,6 +361,15 @@ impl<'a> Planner<'a> {
     /// An agent of this project, by number.
     fn of_project(&self, project: ProjectId, id: AgentId) -> Result<&Arc<AgentRow>, Refusal> {
         self.agents.get(&id).filter(|row| row.key.project == project).ok_or(Refusal::NoAgent)
+    }
+
+    /// An agent to be changed.
+    fn change(&mut self, id: AgentId) -> Result<&mut AgentRow, Refusal> {
+        let row = self.agents.get_mut(&id).ok_or(Refusal::NoAgent)?;
+        if self.is_changed.insert(id) {
+            self.changed.push(id);
+        }
+        Ok(Arc::make_mut(row))
     }
 
     fn finish(mut self) -> WriteSet {

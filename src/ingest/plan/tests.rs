@@ -130,7 +130,7 @@ impl Story {
         self.observed(observe(self.now, P1, name, Source::Supervisor, Body::SupervisorReport(report))).await;
         let agent = self.beat(name).await.agent;
         let settings = serde_json::from_str(settings).unwrap();
-        let outcome = self.one(work(Work::Settings { agent, settings })).await;
+        let outcome = self.one(work(Work::Settings { agent, settings, only_if: None })).await;
         assert_eq!(outcome, Outcome::Changed(Ok(())));
         agent
     }
@@ -159,7 +159,7 @@ impl Story {
     }
 
     async fn restart(&self, agent: AgentId) -> Result<RestartOutcome, Refusal> {
-        match self.one(work(Work::Restart { agent, reason: "asked for".into() })).await {
+        match self.one(work(Work::Restart { agent, reason: "asked for".into(), during_maintenance: false })).await {
             Outcome::Restart(result) => result,
             other => panic!("{other:?}"),
         }

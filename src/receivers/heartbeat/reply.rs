@@ -157,12 +157,15 @@ pub fn batch(results: Vec<ItemResult>) -> (StatusCode, BatchReply) {
     (status, BatchReply { received: accepted > 0 || rejected == 0, accepted, rejected, results, detail })
 }
 
-/// The error a refusal of a beat at `loc` makes: 402 at the agent limit, 404 where no agent may come to exist.
+/// The error a refusal of a beat at `loc` makes: 402 at the agent limit, 403 for names that must be registered, 404 where no agent may come to exist.
 pub fn refused(refusal: &Refusal, loc: &[Value]) -> ApiError {
     match refusal {
         Refusal::AgentLimit => ApiError::new(StatusCode::PAYMENT_REQUIRED, refusal.to_string()),
-        Refusal::NoAgent | Refusal::NoCommand | Refusal::NoTarget => ApiError::not_found("Agent"),
+        Refusal::NotRegistered { .. } | Refusal::AwaitsApproval { .. } | Refusal::TurnedAway { .. } => {
+            ApiError::new(StatusCode::FORBIDDEN, refusal.to_string())
+        }
         Refusal::Name(_) => ApiError::invalid(&name_fields(refusal, loc)),
+        _ => ApiError::not_found("Agent"),
     }
 }
 

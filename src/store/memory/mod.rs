@@ -1,15 +1,18 @@
 //! A store that forgets everything at the end of the process: for tests and simulation, with faults on demand.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::tables::{Tables, matches};
-use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
+use super::{
+    AgentPage, AgentRow, AuditQuery, EventQuery, HistoryBefore, LoadSet, Loaded, PastPresence, RollupQuery, Store,
+    StoreError, Transaction, WriteSet,
+};
 use crate::model::{
-    AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectCounts, ProjectId, ProjectState,
-    Timestamp, TraceKey,
+    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, Event, EventId, GAPS_MAX, MaintenanceWindow, Project,
+    ProjectCounts, ProjectId, ProjectState, Registration, Rollup, RollupBody, Timestamp, TraceKey,
 };
 
 /// What goes wrong with a commit.
@@ -35,6 +38,8 @@ struct Inner {
     events: Vec<Event>,
     last_event: i64,
     presence: PastPresence,
+    rollups: BTreeMap<(bool, ProjectId, i64, AgentId, AgentId, u8), Rollup>,
+    audit: Vec<AuditRow>,
     faults: VecDeque<Option<Fault>>,
 }
 
@@ -51,6 +56,40 @@ impl MemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The parts of a write set that this store keeps apart from the tables.
+    fn administer(&mut self, writes: &mut WriteSet) {
+        for name in std::mem::take(&mut writes.new_projects) {
+            self.tables.ensure_project(&name);
+        }
+        for (from, into) in &writes.moved {
+            self.events.iter_mut().filter(|e| e.agent == Some(*from)).for_each(|e| e.agent = Some(*into));
+            let pieces: Vec<_> = self.rollups.values().filter(|r| r.agent == *from).cloned().collect();
+            self.rollups.retain(|_, r| r.agent != *from);
+            pieces.into_iter().for_each(|r| self.put_rollup(Rollup { agent: *into, ..r }));
+        }
+        for id in &writes.removed {
+            self.events.retain(|e| e.agent != Some(*id));
+            self.rollups.retain(|_, r| r.agent != *id);
+        }
+        for rollup in std::mem::take(&mut writes.rollups) {
+            self.put_rollup(rollup);
+        }
+        for key in std::mem::take(&mut writes.keys) {
+            self.tables.put_key(key);
+        }
+        for draft in std::mem::take(&mut writes.audit) {
+            let last = self.audit.last().map(|row| (row.seq, row.hash));
+            self.audit.push(AuditRow::after(last, &draft));
+        }
+    }
+
+    fn put_rollup(&mut self, r: Rollup) {
+        let minutes = matches!(r.body, RollupBody::Minutes { .. });
+        self.rollups.insert((minutes, r.project, r.hour, r.agent, r.origin, r.slot), r);
     }
 }
 
@@ -87,6 +126,7 @@ impl Transaction for Open {
                 }
             }
         }
+        inner.administer(&mut writes);
         inner.tables.apply(writes);
         match fault {
             Some(_) => Err(StoreError::OutcomeUnknown("injected: committed, but the reply was lost".into())),
@@ -123,6 +163,61 @@ impl Store for MemoryStore {
         Ok(self.lock().tables.page(project, offset, limit))
     }
 
+    async fn project_agents(
+        &self,
+        project: ProjectId,
+        after: AgentId,
+        limit: usize,
+    ) -> Result<Vec<Arc<AgentRow>>, StoreError> {
+        Ok(self.lock().tables.project_agents(project, after, limit))
+    }
+
+    async fn agent_named(&self, key: &AgentKey) -> Result<Option<Arc<AgentRow>>, StoreError> {
+        Ok(self.lock().tables.agent_named(key))
+    }
+
+    async fn similar_name(&self, project: ProjectId, name: &str) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(self.lock().tables.similar_name(project, name))
+    }
+
+    async fn aliases(&self, id: AgentId) -> Result<Vec<Arc<str>>, StoreError> {
+        Ok(self.lock().tables.aliases_of(id))
+    }
+
+    async fn registrations(&self, project: ProjectId) -> Result<Vec<(Arc<str>, Registration)>, StoreError> {
+        let inner = self.lock();
+        Ok(inner.tables.registrations_of(project).map(|(key, r)| (key.name.clone(), *r)).collect())
+    }
+
+    async fn windows(&self) -> Result<Vec<MaintenanceWindow>, StoreError> {
+        Ok(self.lock().tables.windows.values().cloned().collect())
+    }
+
+    async fn rollups(&self, query: RollupQuery) -> Result<Vec<Rollup>, StoreError> {
+        let inner = self.lock();
+        let wanted = |((minutes, project, hour, agent, ..), _): &(&(bool, _, i64, _, _, u8), &Rollup)| {
+            *minutes == query.minutes
+                && *project == query.project
+                && *agent == query.agent
+                && query.hours.contains(hour)
+        };
+        Ok(inner.rollups.iter().filter(wanted).map(|(_, rollup)| rollup.clone()).collect())
+    }
+
+    async fn sweep_history(&self, before: Vec<HistoryBefore>) -> Result<(), StoreError> {
+        let is_old = |minutes: bool, project: ProjectId, hour: i64| {
+            before.iter().any(|b| b.project == project && hour < if minutes { b.minutes } else { b.hours })
+        };
+        self.lock().rollups.retain(|(minutes, project, hour, ..), _| !is_old(*minutes, *project, *hour));
+        Ok(())
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
+        let inner = self.lock();
+        let wanted = |r: &&AuditRow| r.seq < query.before && query.project.is_none_or(|p| r.project == Some(p));
+        Ok(inner.audit.iter().rev().filter(wanted).take(query.limit).cloned().collect())
+    }
+
     async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError> {
         Ok(self.lock().tables.scan(after, limit))
     }
@@ -156,13 +251,7 @@ impl Store for MemoryStore {
     }
 
     async fn ensure_project(&self, name: &str) -> Result<Project, StoreError> {
-        let mut inner = self.lock();
-        if let Some(project) = inner.tables.projects.iter().find(|p| &*p.name == name) {
-            return Ok(project.clone());
-        }
-        let project = Project { id: ProjectId(inner.tables.projects.len() as i64 + 1), name: name.into() };
-        inner.tables.projects.push(project.clone());
-        Ok(project)
+        Ok(self.lock().tables.ensure_project(name))
     }
 
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {

@@ -1,6 +1,8 @@
 //! The embedded store: SQLite in WAL mode with `synchronous = FULL`, one writer that keeps the decoded states in memory,
 //! one reader for what is not in memory, and a lock file against a second process.
 
+mod keyfile;
+mod records;
 mod rows;
 mod schema;
 mod writer;
@@ -15,11 +17,15 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::tables::{ENDED_COMMANDS_MAX, SERVICES_MAX, Tables};
-use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, PastPresence, Store, StoreError, Transaction, WriteSet};
-use crate::model::{
-    AgentId, ApiKey, Command, CommandId, Event, EventId, GAPS_MAX, Project, ProjectCounts, ProjectId, ProjectState,
-    Timestamp, TraceKey,
+use super::{
+    AgentPage, AgentRow, AuditQuery, EventQuery, HistoryBefore, LoadSet, Loaded, PastPresence, RollupQuery, Store,
+    StoreError, Transaction, WriteSet,
 };
+use crate::model::{
+    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, Event, EventId, GAPS_MAX, MaintenanceWindow, Project,
+    ProjectCounts, ProjectId, ProjectState, Registration, Rollup, Timestamp, TraceKey,
+};
+pub use keyfile::KeyFile;
 use writer::Writer;
 
 /// How long another process may hold the database (to add a key, for example) before we give up.
@@ -99,38 +105,6 @@ impl SqliteStore {
     }
 }
 
-/// Keys and projects of a database that a gateway may have open at the same time: for the command line.
-pub struct KeyFile(Connection);
-
-impl KeyFile {
-    /// Opens the database at `path`, makes it when missing.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut db = connect(path)?;
-        schema::migrate(&mut db)?;
-        Ok(Self(db))
-    }
-
-    /// All keys, revoked ones included.
-    pub fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        rows::read_keys(&self.0).map_err(|e| failed(&e))
-    }
-
-    /// Adds a key or replaces the one of the same id.
-    pub fn put_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        rows::write_key(&self.0, key).map_err(|e| failed(&e))
-    }
-
-    /// All projects.
-    pub fn projects(&self) -> Result<Vec<Project>, StoreError> {
-        rows::read_projects(&self.0).map_err(|e| failed(&e))
-    }
-
-    /// The project of this name, made when it is missing.
-    pub fn ensure_project(&self, name: &str) -> Result<Project, StoreError> {
-        rows::ensure_project(&self.0, name).map_err(|e| failed(&e))
-    }
-}
-
 fn lock(path: &Path) -> Result<File, StoreError> {
     let name: PathBuf = path.with_extension("lock");
     let unavailable = |e: std::io::Error| StoreError::Unavailable(format!("cannot lock {}: {e}", name.display()));
@@ -167,6 +141,12 @@ fn read_tables(db: &Connection) -> rusqlite::Result<Tables> {
     for command in rows::read_commands(db, ENDED_COMMANDS_MAX)? {
         tables.put_command(command);
     }
+    tables.last_agent = tables.last_agent.max(records::read_last_agent(db)?);
+    records::read_aliases(db, |key, agent| tables.put_alias(key, Some(agent)))?;
+    tables.registrations.extend(records::read_registrations(db)?);
+    let (windows, last_window) = records::read_windows(db)?;
+    tables.windows.extend(windows.into_iter().map(|window| (window.id, window)));
+    tables.last_window = last_window;
     Ok(tables)
 }
 
@@ -201,8 +181,11 @@ impl Transaction for Open {
         }
         let cold: Vec<bool> = {
             let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-            let is_cold =
-                |row: &Arc<AgentRow>| tables.agents.get(&row.id).is_none_or(|old| old.settings != row.settings);
+            let is_cold = |row: &Arc<AgentRow>| {
+                let same = |old: &Arc<AgentRow>| old.settings == row.settings && old.key == row.key;
+                // One that goes in this very commit and comes again is new.
+                writes.removed.contains(&row.id) || !tables.agents.get(&row.id).is_some_and(same)
+            };
             writes.agents.iter().map(is_cold).collect()
         };
         let Self { tables, writer, turn } = *self;
@@ -243,6 +226,50 @@ impl Store for SqliteStore {
 
     async fn agents(&self, project: ProjectId, offset: usize, limit: usize) -> Result<AgentPage, StoreError> {
         Ok(self.tables().page(project, offset, limit))
+    }
+
+    async fn project_agents(
+        &self,
+        project: ProjectId,
+        after: AgentId,
+        limit: usize,
+    ) -> Result<Vec<Arc<AgentRow>>, StoreError> {
+        Ok(self.tables().project_agents(project, after, limit))
+    }
+
+    async fn agent_named(&self, key: &AgentKey) -> Result<Option<Arc<AgentRow>>, StoreError> {
+        Ok(self.tables().agent_named(key))
+    }
+
+    async fn similar_name(&self, project: ProjectId, name: &str) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(self.tables().similar_name(project, name))
+    }
+
+    async fn aliases(&self, id: AgentId) -> Result<Vec<Arc<str>>, StoreError> {
+        Ok(self.tables().aliases_of(id))
+    }
+
+    async fn registrations(&self, project: ProjectId) -> Result<Vec<(Arc<str>, Registration)>, StoreError> {
+        Ok(self.tables().registrations_of(project).map(|(key, r)| (key.name.clone(), *r)).collect())
+    }
+
+    async fn windows(&self) -> Result<Vec<MaintenanceWindow>, StoreError> {
+        Ok(self.tables().windows.values().cloned().collect())
+    }
+
+    async fn rollups(&self, query: RollupQuery) -> Result<Vec<Rollup>, StoreError> {
+        self.read(move |db| records::read_rollups(db, &query)).await
+    }
+
+    async fn sweep_history(&self, before: Vec<HistoryBefore>) -> Result<(), StoreError> {
+        for project in before {
+            self.writer.run(move |db| records::sweep_history(db, &project)).await?;
+        }
+        Ok(())
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
+        self.read(move |db| records::read_audit(db, &query)).await
     }
 
     async fn scan_agents(&self, after: AgentId, limit: usize) -> Result<Vec<Arc<AgentRow>>, StoreError> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    AgentId, AgentKey, AgentState, ApiKey, Command, DedupKey, Event, EventDraft, EventId, EventKind, Project,
+    AgentId, AgentKey, AgentState, ApiKey, Command, DedupKey, Event, EventDraft, EventId, EventKind, History, Project,
     ProjectId, ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp, TraceDelta, TraceKey,
 };
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
@@ -18,6 +18,8 @@ use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
 const STATE_FORMAT: u8 = 3;
 /// The format of encoded states of projects.
 const PROJECT_FORMAT: u8 = 1;
+/// The format of encoded histories.
+const HISTORY_FORMAT: u8 = 1;
 /// The format of memory blocks.
 const BLOCK_FORMAT: u8 = 2;
 /// The format of what was learned of a service.
@@ -33,18 +35,23 @@ pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
     encode(STATE_FORMAT, state)
 }
 
+/// An encoded history.
+pub fn encode_history(history: &History) -> rusqlite::Result<Vec<u8>> {
+    encode(HISTORY_FORMAT, history)
+}
+
 /// An encoded memory block.
 pub fn encode_block(block: &BlockRef<'_>) -> rusqlite::Result<Vec<u8>> {
     encode(BLOCK_FORMAT, block)
 }
 
-fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
+pub(super) fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(512);
     bytes.push(format);
     postcard::to_extend(value, bytes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
-fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
+pub(super) fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
     let unreadable =
         |why: String| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, format!("{what} {id}: {why}").into());
     match bytes.split_first() {
@@ -57,7 +64,7 @@ fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) ->
 /// Hands all agents to `take`, one by one: together they are most of what is kept in memory.
 pub fn read_agents(db: &Connection, mut take: impl FnMut(AgentRow)) -> rusqlite::Result<()> {
     let mut statement = db.prepare(
-        "SELECT a.id, a.project_id, a.name, a.created_at, a.settings, s.state
+        "SELECT a.id, a.project_id, a.name, a.created_at, a.settings, s.state, s.history
          FROM agents a JOIN agent_state s ON s.agent_id = a.id ORDER BY a.id",
     )?;
     let mut rows = statement.query([])?;
@@ -70,6 +77,7 @@ pub fn read_agents(db: &Connection, mut take: impl FnMut(AgentRow)) -> rusqlite:
             created_at: Timestamp(row.get(3)?),
             settings: Arc::new(from_json(&settings)?),
             state: decode("state of agent", row.get(0)?, STATE_FORMAT, &state)?,
+            history: read_history(row)?,
         });
     }
     Ok(())
@@ -93,6 +101,13 @@ pub fn write_project_state(db: &Connection, id: ProjectId, state: &ProjectState)
     let mut statement =
         db.prepare_cached("INSERT OR REPLACE INTO project_state (project_id, state) VALUES (?1, ?2)")?;
     statement.execute((id.0, encode(PROJECT_FORMAT, state)?)).map(drop)
+}
+
+fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
+    match row.get::<_, Option<Vec<u8>>>(6)? {
+        Some(history) => decode("history of agent", row.get(0)?, HISTORY_FORMAT, &history),
+        None => Ok(History::default()),
+    }
 }
 
 /// Hands all memory blocks to `take`, the oldest first.
@@ -330,7 +345,7 @@ fn from_word<T: DeserializeOwned>(word: &str) -> rusqlite::Result<T> {
     serde_json::from_value(serde_json::Value::from(word)).map_err(unreadable_text)
 }
 
-fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(unreadable_text)
 }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use super::{failed, rows};
+use super::{failed, records, rows};
 use crate::model::{DedupKey, Timestamp, TraceDelta, TraceKey};
 use crate::store::{StoreError, WriteSet};
 
@@ -40,7 +40,7 @@ impl Writer {
     }
 
     /// Makes `writes` durable and hands them to `taken`, which happens even when the caller stops waiting. `cold[i]`
-    /// tells that agent `i` is new or has new settings.
+    /// tells that agent `i` is new or has a new name or new settings.
     pub async fn commit(
         &self,
         writes: WriteSet,
@@ -106,14 +106,15 @@ fn write(db: &mut Connection, writes: &WriteSet, cold: &[bool]) -> Result<(), St
 }
 
 fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<()> {
+    records::write_before_agents(db, writes)?;
     {
         let mut agent = db.prepare_cached(
             "INSERT INTO agents (id, project_id, name, created_at, settings) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (id) DO UPDATE SET settings = excluded.settings",
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, settings = excluded.settings",
         )?;
         let mut state = db.prepare_cached(
-            "INSERT INTO agent_state (agent_id, state) VALUES (?1, ?2)
-             ON CONFLICT (agent_id) DO UPDATE SET state = excluded.state",
+            "INSERT INTO agent_state (agent_id, state, history) VALUES (?1, ?2, ?3)
+             ON CONFLICT (agent_id) DO UPDATE SET state = excluded.state, history = excluded.history",
         )?;
         for (row, cold) in writes.agents.iter().zip(cold) {
             if *cold {
@@ -121,9 +122,10 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
                     .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
                 agent.execute((row.id.0, row.key.project.0, &*row.key.name, row.created_at.0, settings))?;
             }
-            state.execute((row.id.0, rows::encode_state(&row.state)?))?;
+            state.execute((row.id.0, rows::encode_state(&row.state)?, rows::encode_history(&row.history)?))?;
         }
     }
+    records::write_after_agents(db, writes)?;
     if !writes.traces.is_empty() || !writes.dedup.is_empty() {
         write_block(db, &writes.traces, &writes.dedup)?;
     }

@@ -27,7 +27,7 @@ async fn two_runners_asking_in_one_batch_do_not_both_get_it() {
     let story = Story::new();
     let agent = story.watched("bot", "{}").await;
     let ask = |peer: &str| work(Work::HandOut { peer: peer.into() });
-    let restart = work(Work::Restart { agent, reason: "asked for".into() });
+    let restart = work(Work::Restart { agent, reason: "asked for".into(), during_maintenance: false });
     let outcomes = story.batch(vec![restart, ask("peer:1"), ask("peer:2")]).await;
     let handed = |outcome: &Outcome| match outcome {
         Outcome::Commands(commands) => commands.len(),
@@ -205,7 +205,7 @@ async fn a_person_needs_a_target_and_joins_what_is_open() {
     let bare = story.beat("bare").await.agent;
     assert_eq!(story.restart(bare).await, Err(Refusal::NoTarget));
     let agent = story.watched("bot", "{}").await;
-    let restart = || work(Work::Restart { agent, reason: "asked for".into() });
+    let restart = || work(Work::Restart { agent, reason: "asked for".into(), during_maintenance: false });
     let outcomes = story.batch(vec![restart(), restart()]).await;
     let joined = |outcome: &Outcome| match outcome {
         Outcome::Restart(Ok(restart)) => (restart.command.id, restart.joined),

@@ -66,7 +66,7 @@ async fn without_a_target_nothing_is_queued_and_an_event_says_why() {
     let story = Story::new();
     let agent = story.beat("bot").await.agent;
     let settings = serde_json::from_str(r#"{"auto_restart": true}"#).unwrap();
-    story.one(work(Work::Settings { agent, settings })).await;
+    story.one(work(Work::Settings { agent, settings, only_if: None })).await;
     assert!(!story.told(vec![notice(&["bot"], Tone::Error, None)]).await[0].restart_queued);
     let events = story.events(P1).await;
     let refused = events.iter().find(|e| e.draft.kind == EventKind::Restart).unwrap();

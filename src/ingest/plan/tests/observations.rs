@@ -100,7 +100,7 @@ async fn shorter_intervals_count_at_once() {
     story.until(1).await;
     let before = story.state(agent).await.deadline;
     let settings = serde_json::from_str(r#"{"interval": "10s"}"#).unwrap();
-    assert_eq!(story.one(work(Work::Settings { agent, settings })).await, Outcome::Changed(Ok(())));
+    assert_eq!(story.one(work(Work::Settings { agent, settings, only_if: None })).await, Outcome::Changed(Ok(())));
     let after = story.state(agent).await.deadline;
     assert!(after < before && after == at(1 + 15), "late after 1.5 intervals from now: {after} (was {before})");
     story.until(1 + 40).await;
@@ -131,7 +131,7 @@ async fn another_projects_agent_does_not_exist() {
     for agent in [theirs, AgentId(404)] {
         let settings = Box::default();
         let refused = Outcome::Changed(Err(Refusal::NoAgent));
-        assert_eq!(story.one(work(Work::Settings { agent, settings })).await, refused);
+        assert_eq!(story.one(work(Work::Settings { agent, settings, only_if: None })).await, refused);
         assert_eq!(story.one(work(Work::Pause { agent, paused: true })).await, refused);
         assert_eq!(story.restart(agent).await, Err(Refusal::NoAgent));
     }
