@@ -1,5 +1,7 @@
 //! What each kind of signal changes before conditions are judged.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::apply::Effects;
@@ -10,6 +12,11 @@ use crate::model::{
     FailingDependency, Heartbeat, LATENCY_BOUNDS, Policy, Problem, REPORT_TEXT_BYTES_MAX, RESTART_TARGET_BYTES_MAX,
     RESTART_TYPE_BYTES_MAX, Report, Run, Source, SupervisorReport, Timestamp,
 };
+
+/// The earliest a sender's clock may date something, before its arrival.
+const TOLD_BEHIND_MAX: Duration = Duration::from_secs(86_400);
+/// The latest a sender's clock may date something, after its arrival.
+const TOLD_AHEAD_MAX: Duration = Duration::from_secs(300);
 
 /// A heartbeat of the agent itself.
 pub fn heartbeat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now: Timestamp, effects: &mut Effects) {
@@ -131,11 +138,11 @@ pub fn activity(
     if fresh {
         alive(state, source, proven, now);
     }
-    if let Some(run) = told.runs.last()
+    if let Some(run) = told.runs.last().map(|run| dated(run, now))
         && state.last_run.as_ref().is_none_or(|last| last.ended_at <= run.ended_at)
     {
         let cut = |text: &String| text[..text.floor_char_boundary(ERROR_TYPE_BYTES_MAX)].to_owned();
-        state.last_run = Some(Run { error_type: run.error_type.as_ref().map(cut), ..run.clone() });
+        state.last_run = Some(Run { error_type: run.error_type.as_ref().map(cut), ..run });
     }
     if fresh {
         loops::note_activity(state, &told.tools, told.tool_calls, policy, now);
@@ -163,6 +170,13 @@ pub fn activity(
         state.work.last_success = state.work.last_success.max(Some(proven));
         good_report(state);
     }
+}
+
+/// `run` with times that can be true: the clock of a sender may be wrong by years, and a run of next year would hide all
+/// others until then.
+fn dated(run: &Run, now: Timestamp) -> Run {
+    let kept = |at: Timestamp| at.clamp(now.minus(TOLD_BEHIND_MAX), now.plus(TOLD_AHEAD_MAX));
+    Run { started_at: kept(run.started_at), ended_at: kept(run.ended_at), ..run.clone() }
 }
 
 /// A third party tells of trouble.

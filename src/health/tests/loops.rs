@@ -231,3 +231,13 @@ fn v20_flapping_is_told_once_holds_restarts_and_ends_at_rest() {
     assert_eq!((s.active().as_str(), s.wishes.len()), ("late down!", 3), "and are asked for again at rest");
     assert_eq!(s.told.len(), 1);
 }
+
+#[test]
+fn who_flaps_and_is_well_at_the_moment_is_healthy() {
+    let mut s = story();
+    s.policy.interval = Duration::from_secs(30);
+    for t in [0, 230, 460, 690] {
+        s.at(t, beat(BeatStatus::Ok)).at(t + 30, beat(BeatStatus::Ok));
+    }
+    assert_eq!((s.state.status, s.active().as_str()), (Healthy, "flapping!"), "{:?}", s.log);
+}

@@ -7,6 +7,7 @@ mod loops;
 mod oracle;
 mod properties;
 mod schedule;
+mod time;
 mod vectors;
 mod watch;
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::health::budget;
 
 fn any_body() -> impl Strategy<Value = Body> {
     let status = prop_oneof![
@@ -47,6 +48,17 @@ fn any_body() -> impl Strategy<Value = Body> {
         any::<Option<i64>>().prop_map(|until| Body::Maintenance(until.map(Timestamp))),
         (".{0,99}", ".{0,199}", any::<bool>())
             .prop_map(|(name, message, healthy)| Body::Dependency(DependencyReport { name, healthy, message })),
+        (0..3_u128, 0..6_usize).prop_map(|(id, change)| Body::Command(CommandUpdate {
+            id: CommandId(Uuid::from_u128(id)),
+            change: [
+                CommandChange::Queued { automatic: true },
+                CommandChange::Queued { automatic: false },
+                CommandChange::Started,
+                CommandChange::Returned,
+                CommandChange::Succeeded,
+                CommandChange::Ended,
+            ][change],
+        })),
         Just(Body::WorkStarted),
         Just(Body::Recovered),
         Just(Body::PolicyChanged),
@@ -57,7 +69,8 @@ fn any_body() -> impl Strategy<Value = Body> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any observations at any times give a state within its bound, a future deadline and chained transitions.
+    /// Any observations at any times give a state within its bound, a future deadline, chained transitions, and the status
+    /// that the conditions amount to (what every story checks); looking once more changes nothing.
     #[test]
     fn apply_is_total_and_the_state_stays_small(inputs in proptest::collection::vec((-100_000_i64..100_000, any_body()), 1..60)) {
         let mut s = story();
@@ -67,6 +80,9 @@ proptest! {
             let seen = s.state.updated_at;
             s.now = s.now.max(seen.as_secs() - T0);
             s.feed(Source::Agent, body);
+            let (status, conditions) = (s.state.status, s.active());
+            s.feed(Source::Gateway, Body::DeadlinePassed);
+            prop_assert_eq!((status, conditions), (s.state.status, s.active()));
         }
         let bytes = postcard::to_stdvec(&s.state).unwrap();
         prop_assert!(bytes.len() <= STATE_BYTES_MAX, "{} bytes", bytes.len());
@@ -86,6 +102,41 @@ proptest! {
         let forward = total(&beats, gap);
         beats.reverse();
         prop_assert_eq!(forward, total(&beats, 60));
+    }
+
+    /// However work is cut into requests, and in whatever order these come, its sums are the same.
+    #[test]
+    fn sums_do_not_depend_on_batching(
+        pieces in proptest::collection::vec((0_u64..9, 0_u64..1000, 0_i64..1_000_000, 0_usize..3), 1..20),
+        size in 1_usize..6,
+        turn in 0_usize..20,
+    ) {
+        let told = |pieces: &[(u64, u64, i64, usize)]| {
+            let mut sum = Activity { newest_end: Some(at(0)), ..Activity::default() };
+            for (calls, tokens, cost, model) in pieces {
+                sum.usage.add(&Usage { input: Some(*tokens), cost: Some(Money(*cost)), ..Usage::default() });
+                sum.model_calls.push(ModelCalls { model: format!("m{model}"), calls: *calls, failed: calls / 2 });
+                (sum.tool_calls, sum.successes, sum.failures) =
+                    (sum.tool_calls + calls, sum.successes + calls, sum.failures + calls / 2);
+            }
+            Body::Activity(Box::new(sum))
+        };
+        let totals = |requests: &[&[(u64, u64, i64, usize)]]| {
+            let mut s = story();
+            requests.iter().for_each(|pieces| s.feed(Source::Otlp, told(pieces)));
+            let t = s.state.totals;
+            let mut models: Vec<_> = t.models.into_iter().map(|m| (m.model, m.ok, m.failed)).collect();
+            models.sort();
+            let spend = s.state.spend.map(|spend| (spend.today, budget::sums(&spend, at(0))));
+            (t.tokens_input, t.cost, t.tool_calls, t.model_calls, t.successes, t.failures, models, spend)
+        };
+        let whole = totals(&[&pieces]);
+        let mut requests: Vec<_> = pieces.chunks(size).collect();
+        prop_assert_eq!(&whole, &totals(&requests));
+        let turn = turn % requests.len();
+        requests.rotate_left(turn);
+        requests.reverse();
+        prop_assert_eq!(&whole, &totals(&requests));
     }
 }
 

@@ -81,6 +81,31 @@ fn erroring_and_looping_agents_are_restarted_only_where_that_is_asked_for() {
 }
 
 #[test]
+fn who_is_off_the_watch_or_ended_on_purpose_is_not_restarted_whoever_asks() {
+    let asked = || Problem { message: "timeout".into(), failure: true, event: "langfuse_error", restart: true };
+    for (off, status) in [
+        (Body::Paused(true), Paused),
+        (Body::Maintenance(Some(at(9000))), Maintenance),
+        (beat(BeatStatus::Shutdown), Stopped),
+    ] {
+        let mut s = story();
+        s.policy.auto_restart = true;
+        s.at(0, supervised(true)).beats(10, 70).at(100, off).at(200, Body::Problem(asked()));
+        assert_eq!((s.state.status, s.wishes.len()), (status, 0));
+        assert_eq!(s.told, [(200, "langfuse_error"), (200, "restart")], "and told that it was refused");
+        let moment = Moment {
+            now: at(200),
+            presence: &s.presence,
+            restarts_from: Timestamp(0),
+            group_silent: false,
+            fleet: s.fleet,
+        };
+        let decision = restart::decide(&s.state, &s.policy, &moment);
+        assert_eq!(decision, restart::Decision::No(restart::Obstacle::OnPurpose));
+    }
+}
+
+#[test]
 fn a_schedule_that_is_set_but_not_in_force_expects_nothing() {
     let mut s = story();
     s.policy.schedule = Some(std::sync::Arc::new(Schedule::parse("10 * * * *").unwrap()));

@@ -1,6 +1,7 @@
 //! Stories of the plan: batches go in over a memory store, answers and stored rows come out, time is set by hand.
 
 mod commands;
+mod fleet;
 mod group;
 mod notices;
 mod observations;
