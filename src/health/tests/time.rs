@@ -121,6 +121,13 @@ fn tim_6_telemetry_that_waited_proves_life_until_it_ended_and_revives_nobody() {
 }
 
 #[test]
+fn tim_6_telemetry_that_waited_ends_no_work_in_flight() {
+    let mut s = story();
+    s.beats_with(360, &[(300, || Body::WorkStarted)]).at(380, ran(at(200))).beats(420, 600);
+    s.expect(&log(&[(600, Stalled)]));
+}
+
+#[test]
 fn tim_7_a_days_budget_lasts_as_long_as_the_day_does() {
     for (zone, spent, ends) in [
         // 23 and 25 hours; in the second, the hour that comes twice belongs to one day.

@@ -111,3 +111,13 @@ fn a_schedule_that_is_set_but_not_in_force_expects_nothing() {
     s.policy.schedule = Some(std::sync::Arc::new(Schedule::parse("10 * * * *").unwrap()));
     s.beats(0, 7200).expect(&SETTLED);
 }
+
+#[test]
+fn a_stalled_agent_is_restarted_unless_that_is_refused() {
+    for wanted in [true, false] {
+        let mut s = story();
+        (s.policy.auto_restart, s.policy.restart_stalled) = (true, wanted);
+        s.at(0, beat(BeatStatus::Ok)).at(10, supervised(true)).beats(60, 60).at(70, ping()).beats(120, 370).until(370);
+        assert_eq!((s.state.status, s.wishes.len()), (Stalled, usize::from(wanted)));
+    }
+}
