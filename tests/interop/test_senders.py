@@ -1,13 +1,14 @@
 """Senders that know nothing of agents: Debian's Alertmanager, and jobs of a shell that ping with curl."""
 
 import json
+import re
 import signal
 import subprocess
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import KEY, program, wait_for
+from conftest import KEY, ROOT, program, wait_for
 
 
 class Alertmanager:
@@ -146,6 +147,20 @@ def test_a_job_of_a_shell_pings_with_curl(gateway):
     wrong = ping(f"{gateway.url}/ping/cv_wrong/nightly-backup")
     assert wrong.returncode == 22 and "401" in wrong.stderr, wrong
     assert KEY not in gateway.log_text and "cv_wrong" not in gateway.log_text, "keys in addresses are not logged"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_crontab_line_of_the_readme_tells_how_the_job_ended(gateway, tmp_path, code):
+    line = re.search(r"^0 3 \* \* \* (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE).group(1)
+    script = tmp_path / "backup.sh"
+    script.write_text(f"#!/bin/sh\nexit {code}\n")
+    script.chmod(0o755)
+    gateway.beat("backup")
+    env = {"URL": f"{gateway.url}/ping/{KEY}/backup", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", line], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "OKOK", ""), done
+    totals = gateway.agent("backup")["totals"]
+    assert (totals["results_success"], totals["results_failure"]) == (int(code == 0), int(code != 0)), totals
 
 
 def test_a_ping_comes_through_a_gateway_that_stands_still_for_a_moment(gateway):
