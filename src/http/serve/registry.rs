@@ -77,9 +77,11 @@ impl Registry {
             std::mem::replace(&mut *looked, Stopwatch::start()).elapsed().min(STEP_MAX)
         };
         let step = u64::try_from(elapsed.as_millis()).unwrap_or(0);
-        let now = self.now.fetch_add(step, Relaxed) + step;
+        // What is marked between two looks has the time of the one before, so it may be younger by a step than it seems:
+        // judged by that one, nobody is cut off early.
+        let judged_at = self.now.fetch_add(step, Relaxed);
         self.open().connections.retain(|_, entry| {
-            let Some(why) = entry.conn.overdue(now, &self.limits) else { return true };
+            let Some(why) = entry.conn.overdue(judged_at, &self.limits) else { return true };
             // A connection that seems idle may get its next request right now: then it is not.
             if entry.conn.idle_since().is_some() && !entry.conn.close_if_idle() {
                 return true;
