@@ -342,6 +342,7 @@ def test_keys_expire_reach_all_projects_and_say_when_they_were_used(gateway):
     assert "all projects" in gateway.cli("keys", "list")
     refused = gateway.run("keys", "create", "--scopes", "read", "--global")
     assert refused.returncode == 1 and "admin" in refused.stderr, refused
+    gateway.beat("bot")
     gateway.stop()
     line = next(line for line in gateway.cli("keys", "list").splitlines() if "PULSEGATE_API_KEY" in line)
     assert "never" not in line, "the key of the fixture was used: " + line
