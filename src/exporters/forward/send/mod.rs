@@ -40,7 +40,6 @@ pub enum Verdict {
 const TEXT_BYTES_MAX: usize = 200;
 
 /// Sends to one destination over connections that stay open.
-#[expect(clippy::large_enum_variant, reason = "there is one for each destination")]
 pub enum Sender {
     Http(Box<http::Http>),
     Grpc(Box<grpc::Grpc>),

@@ -54,8 +54,19 @@ struct Trace {
     own: Option<Map<String, Value>>,
     /// When it was told of last, by the sender's clock, in nanoseconds since the epoch.
     told_at: u64,
-    /// Its observations by id: type (once known), whether its creation is among the events, and its fields.
-    observations: BTreeMap<String, (Option<String>, bool, Map<String, Value>)>,
+    /// Its observations by id.
+    observations: BTreeMap<String, Observation>,
+}
+
+/// What the events of one batch say of one observation.
+#[derive(Default)]
+struct Observation {
+    /// Its type, once known.
+    kind: Option<String>,
+    /// Whether its creation is among the events.
+    is_created: bool,
+    /// Its fields.
+    fields: Map<String, Value>,
 }
 
 /// Reads the events. Each stands for itself.
@@ -95,12 +106,12 @@ fn take(event: &Value, traces: &mut BTreeMap<String, Trace>) -> Result<(), Strin
             let trace = observation::trace_of(body_value)
                 .ok_or("body.traceId is required: the trace that the observation belongs to")?;
             let known = traces.entry(trace.to_owned()).or_default().observations.entry(id.to_owned()).or_default();
-            known.0 = kind.or(known.0.take());
-            known.1 |= is_create;
-            merge(&mut known.2, body);
-            if known.0.as_deref() == Some("event") && !known.2.contains_key("endTime") {
-                let start = known.2.get("startTime").or_else(|| event.get("timestamp")).cloned();
-                known.2.insert("endTime".into(), start.unwrap_or_default());
+            known.kind = kind.or(known.kind.take());
+            known.is_created |= is_create;
+            merge(&mut known.fields, body);
+            if known.kind.as_deref() == Some("event") && !known.fields.contains_key("endTime") {
+                let start = known.fields.get("startTime").or_else(|| event.get("timestamp")).cloned();
+                known.fields.insert("endTime".into(), start.unwrap_or_default());
             }
             Ok(())
         }
@@ -147,10 +158,10 @@ fn resource_spans(id: &str, trace: &Trace, open: &mut BTreeSet<(TraceId, SpanId)
     let own = trace.own.clone().map(Value::Object);
     let agent = own.as_ref().and_then(agent_of);
     let mut spans: Vec<Span> = own.iter().map(|own| root(id, own, agent.as_deref(), trace.told_at)).collect();
-    for (observation, (kind, is_create, fields)) in &trace.observations {
+    for (observation, Observation { kind, is_created, fields }) in &trace.observations {
         let body = Value::Object(fields.clone());
         // Only its creation says that an observation has no parent; then it stands below the trace itself.
-        let below_trace = is_create.then(|| observation::root_id(id));
+        let below_trace = is_created.then(|| observation::root_id(id));
         let parent = observation::parent_of(&body).or(below_trace);
         // An observation of unknown type was created by an earlier request: it has its type already.
         let kind = kind.as_deref().unwrap_or("span");
