@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use clap::Subcommand;
 use pulsegate::config::Environment;
 use pulsegate::ids::hex;
-use pulsegate::model::{ActorKind, AuditHash, AuditRow, Decision};
+use pulsegate::model::{ActorKind, AuditHash, AuditRow, Decision, plain};
 use pulsegate::store::AuditQuery;
 
 use super::{Common, Failure, keys};
@@ -50,7 +50,7 @@ pub fn run(common: &Common, command: &AuditCommand, environment: &Environment) -
         AuditCommand::List { limit } => {
             let rows = file.audit(&AuditQuery { project: None, before: i64::MAX, limit: *limit })?;
             println!("{:<8} {:<25} {:<22} {:<20} {:<8} TARGET", "SEQ", "TIME", "WHO", "ACTION", "");
-            rows.iter().rev().for_each(|row| println!("{}", line(row)));
+            rows.iter().rev().for_each(|row| println!("{}", plain(&line(row))));
         }
     }
     Ok(())

@@ -10,7 +10,9 @@ use pulsegate::clock::Clock;
 use pulsegate::config::{Config, DEFAULT_PROJECT, Environment};
 use pulsegate::http::auth::{hash_key, key_id};
 use pulsegate::ids::Ids;
-use pulsegate::model::{Actor, ApiKey, AuditDraft, Decision, Deed, Project, ProjectId, Scope, Scopes, Span, Timestamp};
+use pulsegate::model::{
+    Actor, ApiKey, AuditDraft, Decision, Deed, Project, ProjectId, Scope, Scopes, Span, Timestamp, plain,
+};
 use pulsegate::store::sqlite::KeyFile;
 use serde_json::{Value, json};
 
@@ -96,7 +98,7 @@ pub fn run(common: &Common, command: KeysCommand, environment: &Environment) -> 
                 let scopes =
                     if key.global { format!("{} (all projects)", key.scopes.words()) } else { key.scopes.words() };
                 let used = key.last_used_at.map_or_else(|| "never".into(), |at| at.to_string());
-                println!("{:<10} {project:<16} {scopes:<40} {state:<33} {used:<25} {}", key.id, key.label);
+                println!("{:<10} {project:<16} {scopes:<40} {state:<33} {used:<25} {}", key.id, plain(&key.label));
             }
         }
         KeysCommand::Revoke { id } => {
@@ -126,7 +128,7 @@ pub fn projects(common: &Common, command: ProjectsCommand, environment: &Environ
         ProjectsCommand::List => {
             println!("{:<8} PROJECT", "NUMBER");
             for project in file.projects()? {
-                println!("{:<8} {}", project.id.to_string(), project.name);
+                println!("{:<8} {}", project.id.to_string(), plain(&project.name));
             }
         }
     }
