@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::client::{Client, Reach};
+use super::confirm::Yes;
 use super::shown::{colours, safe, text, width};
 use super::status::{self, Format};
 
@@ -54,6 +55,29 @@ enum What {
         /// Its name or number
         agent: String,
     },
+    /// Give an agent another name; what is sent under the old one still reaches it
+    Rename {
+        /// Its name or number
+        agent: String,
+        /// Its new name
+        name: String,
+    },
+    /// Make an agent part of another one: sums are added, events and history change hands
+    Merge {
+        /// The one that ends: its name or number
+        agent: String,
+        /// The one that goes on: its name or number
+        into: String,
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// End an agent, with its events and its history; if it is heard again, it is a new one
+    Delete {
+        /// Its name or number
+        agent: String,
+        #[command(flatten)]
+        yes: Yes,
+    },
     /// Ask a runner to restart an agent (scope command)
     Restart {
         /// Its name or number
@@ -82,6 +106,23 @@ pub fn run(data_dir: &Path, command: &AgentsCommand) -> Result<(), Failure> {
         }
         What::Pause { agent } => client.request(Method::POST, &(path(&client, agent)? + "/pause"), None)?,
         What::Resume { agent } => client.request(Method::POST, &(path(&client, agent)? + "/resume"), None)?,
+        What::Rename { agent, name } => {
+            let body = json!({ "agent": name });
+            client.request(Method::POST, &(path(&client, agent)? + "/rename"), Some(&body))?
+        }
+        What::Merge { agent, into, yes } => {
+            let (from, into) = (client.agent(agent)?, client.agent(into)?);
+            yes.or_ask(&format!("make {} part of {}", named(&from), named(&into)))?;
+            let body = json!({ "into": into["agent_id"] });
+            client.request(Method::POST, &format!("/api/v1/agents/{}/merge", from["agent_id"]), Some(&body))?
+        }
+        What::Delete { agent, yes } => {
+            let agent = client.agent(agent)?;
+            yes.or_ask(&format!("delete {} with its events and its history", named(&agent)))?;
+            client.request(Method::DELETE, &format!("/api/v1/agents/{}", agent["agent_id"]), None)?;
+            println!("deleted {}", named(&agent));
+            return Ok(());
+        }
         What::Restart { agent, reason } => {
             let body = json!({ "reason": reason });
             client.request(Method::POST, &(path(&client, agent)? + "/restart"), Some(&body))?
@@ -97,6 +138,11 @@ pub fn run(data_dir: &Path, command: &AgentsCommand) -> Result<(), Failure> {
 
 fn path(client: &Client, agent: &str) -> anyhow::Result<String> {
     Ok(format!("/api/v1/agents/{}", client.agent(agent)?["agent_id"]))
+}
+
+/// An agent as people and the API call it.
+fn named(agent: &Value) -> String {
+    format!("agent {} ({})", agent["agent_id"], text(&agent["agent"]))
 }
 
 /// A merge patch of `name=value` settings. A value is JSON where it is any, else a text.
@@ -148,6 +194,9 @@ fn show(agent: &Value) -> String {
         if agent[name].as_str().is_some_and(|value| !value.is_empty()) {
             line(name, text(&agent[name]));
         }
+    }
+    if agent["former_names"].as_array().is_some_and(|names| !names.is_empty()) {
+        line("former_names", text(&agent["former_names"]));
     }
     if let Some(error) = agent["last_error"].as_object() {
         let part = |name| error.get(name).map_or_else(|| "-".into(), text);

@@ -179,10 +179,19 @@ fn listening(data_dir: &Path) -> Option<String> {
     Some(format!("http://{}", addresses["http"].as_str()?))
 }
 
+/// One wrong field of a 422: its path without `body`, and what is wrong.
+fn wrong_field(field: &Value) -> String {
+    let parts = field["loc"].as_array().map_or(&[][..], Vec::as_slice);
+    let path = parts.iter().filter(|part| *part != "body").map(super::shown::text).collect::<Vec<_>>().join(".");
+    let problem = super::shown::text(&field["msg"]);
+    if path.is_empty() { problem } else { format!("{path}: {problem}") }
+}
+
 fn refused(status: StatusCode, answer: &Value) -> anyhow::Error {
     let detail = match &answer["detail"] {
         Value::String(text) => text.clone(),
         Value::Null => answer.as_str().unwrap_or("no reason was given").trim().to_owned(),
+        Value::Array(fields) => fields.iter().map(wrong_field).collect::<Vec<_>>().join("; "),
         other => other.to_string(),
     };
     let remedy = match status {
@@ -191,4 +200,19 @@ fn refused(status: StatusCode, answer: &Value) -> anyhow::Error {
         _ => "",
     };
     anyhow!("the gateway refused ({}): {detail}{remedy}", status.as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_fields_are_told_in_words() {
+        let answer = serde_json::json!({"detail": [
+            {"loc": ["body", "budget", "hourly_usd"], "msg": "must be positive", "type": "value_error"},
+            {"loc": ["body"], "msg": "unknown field `a`", "type": "value_error"},
+        ]});
+        let said = refused(StatusCode::UNPROCESSABLE_ENTITY, &answer).to_string();
+        assert_eq!(said, "the gateway refused (422): budget.hourly_usd: must be positive; unknown field `a`");
+    }
 }

@@ -3,9 +3,11 @@
 mod agents;
 mod audit;
 mod client;
+mod confirm;
 mod events;
 mod explain;
 mod keys;
+mod maintenance;
 mod ping;
 mod registrations;
 mod shown;
@@ -74,6 +76,8 @@ enum Command {
     Ping(ping::PingCommand),
     /// Look at agents and change them
     Agents(agents::AgentsCommand),
+    /// Maintenance windows: list, add, delete
+    Maintenance(maintenance::MaintenanceCommand),
     /// What happened, and with --follow what happens
     Events(events::EventsCommand),
     /// Make and list projects, also while the gateway runs
@@ -146,6 +150,7 @@ pub fn run() -> ExitCode {
         Some(Command::Status(command)) => status::run(&cli.common.data_dir, &command),
         Some(Command::Ping(command)) => ping::run(&cli.common.data_dir, &command),
         Some(Command::Agents(command)) => agents::run(&cli.common.data_dir, &command),
+        Some(Command::Maintenance(command)) => maintenance::run(&cli.common.data_dir, &command),
         Some(Command::Events(command)) => events::run(&cli.common.data_dir, &command),
         Some(Command::Keys(command)) => keys::run(&cli.common, command, &environment),
         Some(Command::Projects(command)) => keys::projects(&cli.common, command, &environment),
