@@ -13,6 +13,7 @@ use mimalloc::MiMalloc;
 use prost::Message;
 use pulsegate::clock::Clock;
 use pulsegate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use pulsegate::receivers::otlp::naming::Naming;
 use pulsegate::receivers::otlp::{spans, wire};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -66,17 +67,19 @@ fn main() -> Result<()> {
 fn measure(name: &str, bodies: &[Vec<u8>], is_bench: bool) -> Result<()> {
     let mut spans = 0;
     for body in bodies {
-        let decoded = spans::decode(&ExportTraceServiceRequest::decode(&body[..])?);
-        ensure!(wire::decode(body)? == decoded, "the walk reads something else than prost");
+        let decoded = spans::decode(&ExportTraceServiceRequest::decode(&body[..])?, &Naming::default());
+        ensure!(wire::decode(body, &Naming::default())? == decoded, "the walk reads something else than prost");
         spans += decoded.spans;
     }
     let bytes: usize = bodies.iter().map(Vec::len).sum();
     let per_second = |read: &dyn Fn(&[u8])| spans as f64 / best(is_bench, || bodies.iter().for_each(|body| read(body)));
     let dropped = per_second(&|body| drop(black_box(ExportTraceServiceRequest::decode(body))));
     let decoded = per_second(&|body| {
-        drop(black_box(ExportTraceServiceRequest::decode(body).map(|request| spans::decode(&request))));
+        drop(black_box(
+            ExportTraceServiceRequest::decode(body).map(|request| spans::decode(&request, &Naming::default())),
+        ));
     });
-    let walked = per_second(&|body| drop(black_box(wire::decode(body))));
+    let walked = per_second(&|body| drop(black_box(wire::decode(body, &Naming::default()))));
     println!(
         "| {name} | {:.0} | {:.2} M | {:.2} M | {:.2} M | {:.1} |",
         bytes as f64 / spans as f64,

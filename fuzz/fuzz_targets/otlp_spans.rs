@@ -6,11 +6,11 @@
 use libfuzzer_sys::fuzz_target;
 use pulsegate::proto::bounded;
 use pulsegate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
-use pulsegate::receivers::otlp::{spans, wire};
+use pulsegate::receivers::otlp::{naming::Naming, spans, wire};
 
 fuzz_target!(|body: &[u8]| {
-    let walked = wire::decode(body);
+    let walked = wire::decode(body, &Naming::default());
     if let Ok(request) = bounded::decode::<ExportTraceServiceRequest>(body) {
-        assert_eq!(walked, Ok(spans::decode(&request)));
+        assert_eq!(walked, Ok(spans::decode(&request, &Naming::default())));
     }
 });

@@ -145,6 +145,8 @@ impl Parts {
             metrics: self.metrics.clone(),
             forward: self.forward.clone(),
             telling: self.telling.clone(),
+            identity: self.config.receivers.otlp_identity.clone(),
+            projects: self.rules.clone(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::config::{Config, DEFAULT_PROJECT};
 use crate::http::auth::Rates;
 use crate::ingest::{CommandRules, Rules, TraceRules};
 use crate::model::{Policy, PolicyPatch, Project, ProjectBudget, ProjectId, RegistrationMode, Timestamp};
+use crate::receivers::otlp::naming::Projects;
 
 /// The configuration, with the names of projects that exist by now.
 pub struct ConfigRules {
@@ -42,6 +43,16 @@ impl ConfigRules {
 
     fn with_name<T>(&self, project: ProjectId, use_it: impl FnOnce(&str) -> T) -> T {
         use_it(self.names.load().get(&project).map_or(DEFAULT_PROJECT, |name| name))
+    }
+}
+
+impl Projects for ConfigRules {
+    fn name(&self, project: ProjectId) -> Option<Arc<str>> {
+        self.project_name(project)
+    }
+
+    fn find(&self, name: &str) -> Option<ProjectId> {
+        self.names.load().iter().find(|(_, known)| &***known == name).map(|(id, _)| *id)
     }
 }
 

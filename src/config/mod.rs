@@ -11,6 +11,7 @@ mod complaint;
 mod env;
 mod error;
 mod exporters;
+mod identity;
 mod probes;
 mod projects;
 mod raw;

@@ -3,6 +3,7 @@
 //! These doc comments become the descriptions of `config/pulsegate.schema.json`. Only keys that have an effect exist.
 
 pub(super) mod exporters;
+pub(super) mod identity;
 pub(super) mod probes;
 
 use std::collections::BTreeMap;
@@ -78,6 +79,8 @@ pub(super) struct Otlp {
     pub http: OtlpHttp,
     /// Traces.
     pub traces: OtlpTraces,
+    /// Which attributes name agents and projects.
+    pub identity: identity::Identity,
 }
 
 /// How long is waited for spans that do not come.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::Checker;
+use super::identity;
 use super::probes::{self, ProbeTarget};
 use super::raw;
 use super::server::ListenerTls;
 use super::tree::KeyPath;
 use super::values::Endpoint;
+use crate::model::IdentityRules;
 
 /// What comes in, and where it is listened for.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Receivers {
     pub otlp_http_tls: Option<ListenerTls>,
     /// How long is waited for spans that do not come.
     pub otlp_traces: OtlpTraces,
+    /// Which attributes name agents and projects.
+    pub otlp_identity: Arc<IdentityRules>,
     /// Webhooks of Langfuse.
     pub langfuse: Langfuse,
     /// What agents depend on, by name.
@@ -84,6 +89,7 @@ impl Receivers {
             otlp_grpc_tls: ListenerTls::resolve(raw.otlp.grpc.tls, &at.key("otlp").key("grpc").key("tls"), check),
             otlp_http_tls: ListenerTls::resolve(raw.otlp.http.tls, &at.key("otlp").key("http").key("tls"), check),
             otlp_traces: OtlpTraces::resolve(&raw.otlp.traces, &at.key("otlp").key("traces"), check),
+            otlp_identity: identity::resolve(raw.otlp.identity, &at.key("otlp").key("identity"), check),
             langfuse: Langfuse::resolve(raw.langfuse, &at.key("langfuse"), check),
             probes: probes::resolve(raw.probes, &at.key("probes"), check),
         };

@@ -1,5 +1,6 @@
 //! The effective configuration, written out so that it can be read and loaded again.
 
+mod names;
 mod outbound;
 
 use std::time::Duration;
@@ -38,6 +39,7 @@ impl Config {
                                     ("run_ends_after", span(self.receivers.otlp_traces.run_ends_after)),
                                 ]),
                             ),
+                            ("identity", names::identity(&self.receivers.otlp_identity)),
                         ]),
                     ),
                     (

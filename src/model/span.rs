@@ -123,6 +123,8 @@ pub struct TraceSpans {
     pub trace: TraceId,
     /// `service.name` of the resource: the agent of spans that name none.
     pub service: String,
+    /// The project that a rule names for the resource; `None`: that of the sender's key.
+    pub project: Option<String>,
     /// Spans that are known already have new facts; otherwise they were sent again and change nothing.
     pub upsert: bool,
     /// The spans, in order of arrival.

@@ -233,6 +233,30 @@ def test_the_same_spans_over_both_transports_count_once(gateway):
         sender.shutdown()
 
 
+def test_the_operator_names_agent_and_project_by_attributes(gateway_factory, monkeypatch):
+    gateway = gateway_factory("""
+projects: {staging: {}}
+receivers:
+  otlp:
+    identity:
+      agent:
+        - {attributes: [service.namespace, gen_ai.agent.name], regex: "(.+)/trip-(.+)", replacement: "$1.$2"}
+      project:
+        - {attributes: [deployment.environment.name], regex: "stag.*", replacement: staging}
+""")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=eu,deployment.environment.name=stage-2")
+    provider = provider_of(BatchSpanProcessor(exporter(gateway, "grpc")))
+    Story(provider.get_tracer("story")).tell()
+    assert provider.force_flush()
+    assert gateway.agents() == {}, "nothing is in the key's own project"
+    key = gateway.cli("keys", "create", "--project", "staging", "--scopes", "read")
+    key = re.search(r"cv_[0-9A-Za-z_]+", key).group()
+    rows = gateway.get("/api/v1/status", key=key)["agents"]
+    assert [row["agent"] for row in rows] == ["eu.planner"]
+    assert {name: rows[0]["totals"][name] for name in TOTALS} == TOTALS
+    provider.shutdown()
+
+
 def test_spans_are_known_again_after_a_crash(gateway):
     """What was acknowledged survives `kill -9`, and so does the memory of having counted it."""
     spans = recorded_spans()

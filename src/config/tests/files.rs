@@ -91,12 +91,15 @@ fn the_reference_file_has_every_key() {
         key.starts_with(".projects.*.health.")
             || key.starts_with(".projects.*.agents[].")
             || key.contains(".tls.client_certificates[].")
+            || key.starts_with(".receivers.otlp.identity.")
     };
     let known = keys_of(&schema());
     let missing: Vec<_> = known.iter().filter(|key| !repeated(key) && !written.contains(*key)).collect();
     assert!(missing.is_empty(), "not in config/pulsegate.yaml: {missing:?}");
     assert!(written.is_subset(&known), "not in the schema: {:?}", written.difference(&known));
     assert!(text("pulsegate.yaml").contains("#  - match: \"research-*\""));
+    assert!(text("pulsegate.yaml").contains("#  - {attributes: [service.namespace, service.name], regex: "));
+    assert!(text("pulsegate.yaml").contains("#  - {from: default, attributes: [deployment.environment.name], regex: "));
     assert!(
         text("pulsegate.yaml").contains("#  - {name: runner-1.example, project: default, scopes: [ingest, runner]}")
     );
@@ -109,7 +112,7 @@ fn what_is_shown_has_every_key_and_can_be_loaded_again() {
                 health: {stalled_after: 26h 3m 500ms, progress: never}\nmetrics: {require_key: true}\n\
                 store: {sqlite: {path: 'null'}}\ningest: {queue_bytes_max: 1048577}\n\
                 receivers: {http: &tls {tls: {cert_file: c, key_file: k, client_ca_file: a, client_certificates: [{name: n, scopes: [read]}]}},\
-                otlp: {http: *tls, grpc: *tls}}\nserver: {body_timeout: 1m}\n\
+                otlp: {http: *tls, grpc: *tls, identity: {agent: [{attributes: [a], replacement: 'x$${1}y'}], project: [{attributes: [b]}]}}}\nserver: {body_timeout: 1m}\n\
                 exporters: {forward: {up: {endpoint: 'https://up.example/base', headers: {api-key: k}, projects: [a]}}}\n";
     let probe = "probes: {llm: {endpoint: 'https://llm.example/x', headers: {a: b}, expect: {json: [{path: $.a, equals: [1, x]}]}}, ";
     let yaml = &yaml.replace(
@@ -127,6 +130,7 @@ fn what_is_shown_has_every_key_and_can_be_loaded_again() {
         again.policy_for("odd: name", "x", &PolicyPatch::default()),
         config.policy_for("odd: name", "x", &PolicyPatch::default())
     );
+    assert_eq!(again.receivers.otlp_identity.agent()[0].replacement(), "x${1}y");
     let shown = keys_in(&config.show());
     let repeated = |key: &str| key.starts_with(".projects.*.health.") || key.starts_with(".projects.*.agents[].health");
     // No daily budget is the default, and a setting that is not there is not shown.

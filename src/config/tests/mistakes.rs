@@ -112,6 +112,18 @@ fn a_mistake_is_named_with_its_line_and_its_remedy() {
             "2:22: receivers.otlp.grpc.tls.key_file: the file is missing; TLS needs cert_file and key_file, both in PEM",
         ),
         (
+            "receivers:\n  otlp:\n    identity:\n      agent:\n      - {attributes: [a], regex: \"(.+\"}\n",
+            "5:34: receivers.otlp.identity.agent[0].regex: not a regular expression: unclosed group",
+        ),
+        (
+            "receivers:\n  otlp:\n    identity:\n      project:\n      - {regex: a}\n",
+            "5:9: receivers.otlp.identity.project[0]: `attributes` is missing or empty; write for example attributes: [service.namespace, service.name]",
+        ),
+        (
+            "receivers:\n  otlp: {identity: {agent: [{attributes: [a], replacement: \"\"}]}}\n",
+            "2:60: receivers.otlp.identity.agent[0].replacement: 0 bytes long; allowed is 1 to 500",
+        ),
+        (
             "projects: {default: {rate_limit_per_minute: 0}}\n",
             "1:45: projects.default.rate_limit_per_minute: 0 is out of range; allowed is 1 to 1000000000",
         ),

@@ -37,7 +37,13 @@ fn at<T>(secs: i64, judge: impl FnOnce(When<'_>) -> T) -> T {
 
 /// One request at `secs`.
 fn send(row: &mut TraceRow, known: &mut ServiceRow, spans: &[SpanFacts], secs: i64) -> Option<Folded> {
-    let incoming = TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), upsert: false, spans: spans.to_vec() };
+    let incoming = TraceSpans {
+        trace: TraceId([1; 16]),
+        service: "svc".into(),
+        project: None,
+        upsert: false,
+        spans: spans.to_vec(),
+    };
     at(secs, |when| fold(row, incoming, known, when))
 }
 
@@ -46,8 +52,13 @@ fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<String, Activity> {
     let (mut row, mut stored, mut known) = (TraceRow::default(), TraceRow::default(), ServiceRow::default());
     let mut sums: BTreeMap<String, Activity> = BTreeMap::new();
     for spans in requests {
-        let incoming =
-            TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), upsert: false, spans: spans.clone() };
+        let incoming = TraceSpans {
+            trace: TraceId([1; 16]),
+            service: "svc".into(),
+            project: None,
+            upsert: false,
+            spans: spans.clone(),
+        };
         let Some(folded) = at(500, |when| fold(&mut row, incoming, &mut known, when)) else { continue };
         stored.absorb(folded.delta);
         assert_eq!(stored, row, "the store comes to the same row");

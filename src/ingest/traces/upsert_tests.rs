@@ -24,8 +24,13 @@ impl Story {
     }
 
     fn tell(&mut self, spans: &[SpanFacts], secs: i64) {
-        let incoming =
-            TraceSpans { trace: TraceId([1; 16]), service: "bot".into(), upsert: true, spans: spans.to_vec() };
+        let incoming = TraceSpans {
+            trace: TraceId([1; 16]),
+            service: "bot".into(),
+            project: None,
+            upsert: true,
+            spans: spans.to_vec(),
+        };
         let folded = at(secs, |when| fold(&mut self.row, incoming, &mut self.known, when));
         self.add(folded);
     }

@@ -77,7 +77,7 @@ impl<S: Submit> TakeExport for Traces<S> {
         let caller = caller(&request)?;
         let onward = self.0.forward.grpc(Signal::Traces, request.metadata().as_ref(), request.get_ref().clone());
         let message = request.into_inner();
-        let decoded = wire::decode(&message).map_err(undecodable)?;
+        let decoded = wire::decode(&message, &self.0.naming(&caller)).map_err(undecodable)?;
         let rejected = self.0.take(&caller, decoded, message.len()).await.map_err(|e| status(&e))?;
         onward.send(caller.project);
         let partial_success = (rejected.count > 0).then(|| ExportTracePartialSuccess {

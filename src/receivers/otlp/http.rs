@@ -191,10 +191,11 @@ async fn traces<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Res
 }
 
 async fn take_traces<S: Submit>(otlp: &Otlp<S>, received: &Received) -> Result<Rejected, ApiError> {
-    let decoded = decode(received, |encoding, body| {
+    let naming = otlp.naming(&received.caller);
+    let decoded = decode(received, move |encoding, body| {
         Ok(match encoding {
-            Encoding::Protobuf => wire::decode(body).map_err(unwire)?,
-            Encoding::Json => spans::decode(&json::traces(body).map_err(undecodable)?),
+            Encoding::Protobuf => wire::decode(body, &naming).map_err(unwire)?,
+            Encoding::Json => spans::decode(&json::traces(body).map_err(undecodable)?, &naming),
         })
     })
     .await?;

@@ -11,12 +11,16 @@ mod conventions;
 pub mod grpc;
 pub mod http;
 pub mod json;
+pub mod naming;
 mod raw;
 pub mod spans;
 mod telling;
 #[cfg(test)]
 mod tests;
 pub mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 
@@ -25,13 +29,14 @@ use crate::exporters::forward::Forward;
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ingest::{Committer, Intake, Work};
-use crate::model::{Caller, DedupKey, ProjectId, Scope, TraceSpans};
+use crate::model::{Caller, DedupKey, IdentityRules, ProjectId, Scope, TraceSpans};
 use crate::prices::Prices;
 use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
 use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use crate::proto::opentelemetry::proto::metrics::v1::metric::Data;
 use crate::receivers::Submit;
 use crate::telemetry::ProcessMetrics;
+use naming::{Naming, Projects};
 pub use telling::Telling;
 
 /// The kind of a request's dedup key. HTTP and gRPC share it: a retry may come by the other way.
@@ -69,6 +74,10 @@ pub struct Otlp<S = Committer> {
     pub metrics: ProcessMetrics,
     /// Where requests go on to once they are committed.
     pub forward: Forward,
+    /// How agents and projects are named by attributes.
+    pub identity: Arc<IdentityRules>,
+    /// Which projects there are.
+    pub projects: Arc<dyn Projects>,
     /// Which traces told something lately.
     pub telling: Telling,
 }
@@ -86,22 +95,68 @@ impl<S: Submit> Otlp<S> {
         self.keyring.authorize(headers, Scope::Ingest)
     }
 
+    /// The rules for names that hold for what this caller sends.
+    fn naming(&self, caller: &Caller) -> Naming {
+        Naming::of(&self.identity, &*self.projects, caller.project)
+    }
+
     /// Submits decoded spans, which weigh `bytes`, and answers after their commit.
     async fn take(&self, caller: &Caller, mut decoded: spans::Decoded, bytes: usize) -> Result<Rejected, ApiError> {
         self.metrics.otlp_spans(decoded.spans);
         self.metrics.unpriced_calls(decoded.price(&self.prices));
-        self.telling.sift(caller.project, &decoded.traces, &mut decoded.silent);
-        decoded.traces.append(&mut decoded.silent);
-        // Telemetry that tells nothing about agents costs no commit.
-        if !decoded.traces.is_empty() {
-            let dedup = Some(dedup_key(caller.project, &decoded.traces));
-            let work = Work::Spans { received_at: self.clock.now(), traces: decoded.traces };
-            self.committer.submit(Intake { project: caller.project, dedup, bytes, work }).await?;
+        let (count, reason) = (decoded.rejected, decoded.reject_reason.unwrap_or_default());
+        let elsewhere = |trace: &TraceSpans| trace.project.is_some();
+        if !decoded.traces.iter().chain(&decoded.silent).any(elsewhere) {
+            self.submit(caller.project, decoded.traces, decoded.silent, bytes).await?;
+        } else {
+            // Should one of several be refused, the sender repeats all, and those that were taken change nothing.
+            for (project, (traces, silent)) in self.by_project(caller, decoded) {
+                self.submit(project, traces, silent, bytes).await?;
+            }
         }
-        Ok(Rejected {
-            count: i64::try_from(decoded.rejected).unwrap_or(i64::MAX),
-            reason: decoded.reject_reason.unwrap_or_default(),
-        })
+        Ok(Rejected { count: i64::try_from(count).unwrap_or(i64::MAX), reason })
+    }
+
+    async fn submit(
+        &self,
+        project: ProjectId,
+        mut traces: Vec<TraceSpans>,
+        mut silent: Vec<TraceSpans>,
+        bytes: usize,
+    ) -> Result<(), ApiError> {
+        self.telling.sift(project, &traces, &mut silent);
+        traces.append(&mut silent);
+        // Telemetry that tells nothing about agents costs no commit.
+        if !traces.is_empty() {
+            let dedup = Some(dedup_key(project, &traces));
+            let work = Work::Spans { received_at: self.clock.now(), traces };
+            self.committer.submit(Intake { project, dedup, bytes, work }).await?;
+        }
+        Ok(())
+    }
+
+    /// What is for which project: those that tell something, and the others.
+    fn by_project(
+        &self,
+        caller: &Caller,
+        decoded: spans::Decoded,
+    ) -> BTreeMap<ProjectId, (Vec<TraceSpans>, Vec<TraceSpans>)> {
+        let project_of = |trace: &TraceSpans| {
+            let named = trace.project.as_deref()?;
+            let found = self.projects.find(named);
+            if found.is_none() {
+                tracing::debug!(project = named, "a rule names a project that does not exist: counted for the key's");
+            }
+            found
+        };
+        let mut parts: BTreeMap<ProjectId, (Vec<_>, Vec<_>)> = BTreeMap::new();
+        for trace in decoded.traces {
+            parts.entry(project_of(&trace).unwrap_or(caller.project)).or_default().0.push(trace);
+        }
+        for trace in decoded.silent {
+            parts.entry(project_of(&trace).unwrap_or(caller.project)).or_default().1.push(trace);
+        }
+        parts
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::conventions::{self, Attributes, PriceQuery, Reading, Value};
+use super::naming::Naming;
 use crate::model::{CostOrigin, SpanClass, SpanFacts, SpanId, Timestamp, TraceId, TraceSpans};
 use crate::prices::{Prices, Tokens};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
@@ -64,11 +65,12 @@ impl Decoded {
 ///
 /// The ids' rules are those of the W3C trace context and of `trace.proto`: 16 bytes for a trace and 8 for a span, not
 /// all zero.
-pub fn decode(request: &ExportTraceServiceRequest) -> Decoded {
+pub fn decode(request: &ExportTraceServiceRequest, naming: &Naming) -> Decoded {
     let mut gatherer = Gatherer::default();
     for resource_spans in &request.resource_spans {
         let resource = resource_spans.resource.as_ref().map(|resource| Attributes::Decoded(&resource.attributes));
-        let service = service_name(resource.as_slice());
+        let resource = resource.as_slice();
+        let origin = Origin { service: service_name(resource), project: naming.project(resource) };
         for scope_spans in &resource_spans.scope_spans {
             let scope = scope_spans.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for span in &scope_spans.spans {
@@ -79,7 +81,7 @@ pub fn decode(request: &ExportTraceServiceRequest) -> Decoded {
                     start_nanos: span.start_time_unix_nano,
                     end_nanos: span.end_time_unix_nano,
                 };
-                gatherer.take(service, frame, || conventions::read(scope, span));
+                gatherer.take(&origin, frame, || conventions::read(naming, resource, scope, span));
             }
         }
     }
@@ -92,6 +94,14 @@ pub(super) fn service_name<'a>(resource: &[Attributes<'a>]) -> &'a str {
         Some(Value::Text(name)) if !name.trim().is_empty() => name.trim(),
         _ => UNKNOWN_SERVICE,
     }
+}
+
+/// Where spans come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Origin<'a> {
+    pub service: &'a str,
+    /// The project that a rule names.
+    pub project: Option<String>,
 }
 
 /// Where and when a span is, as sent.
@@ -108,9 +118,9 @@ pub(super) struct SpanFrame<'a> {
 #[derive(Default)]
 pub(super) struct Gatherer<'a> {
     decoded: Decoded,
-    places: HashMap<(TraceId, &'a str), usize>,
+    places: HashMap<(TraceId, Origin<'a>), usize>,
     /// The trace of the last span, its service and its place: mostly those of the next one too.
-    last: Option<((TraceId, &'a str), usize)>,
+    last: Option<(TraceId, Origin<'a>, usize)>,
     /// Of each place, whether a span of it tells something.
     tells: Vec<bool>,
 }
@@ -121,8 +131,8 @@ impl<'a> Gatherer<'a> {
         self.decoded.spans
     }
 
-    /// Takes in a span of the service `service`; `read` tells what it is about.
-    pub fn take(&mut self, service: &'a str, frame: SpanFrame<'_>, read: impl FnOnce() -> Reading) {
+    /// Takes in a span that comes from `origin`; `read` tells what it is about.
+    pub fn take(&mut self, origin: &Origin<'a>, frame: SpanFrame<'_>, read: impl FnOnce() -> Reading) {
         self.decoded.spans += 1;
         let (trace, span) = match ids(&frame) {
             Ok(ids) => ids,
@@ -169,7 +179,7 @@ impl<'a> Gatherer<'a> {
             // Exporters send spans when they have ended.
             open: false,
         };
-        let place = self.place(trace, service);
+        let place = self.place(trace, origin);
         self.tells[place] |= class != SpanClass::Other;
         if let Some(query) = price {
             let span = self.decoded.traces[place].spans.len();
@@ -178,20 +188,21 @@ impl<'a> Gatherer<'a> {
         self.decoded.traces[place].spans.push(facts);
     }
 
-    fn place(&mut self, trace: TraceId, service: &'a str) -> usize {
-        let key = (trace, service);
-        if let Some((last, place)) = self.last
-            && last == key
+    fn place(&mut self, trace: TraceId, origin: &Origin<'a>) -> usize {
+        if let Some((last, of, place)) = &self.last
+            && *last == trace
+            && of == origin
         {
-            return place;
+            return *place;
         }
         let (traces, tells) = (&mut self.decoded.traces, &mut self.tells);
-        let place = *self.places.entry(key).or_insert_with(|| {
+        let place = *self.places.entry((trace, origin.clone())).or_insert_with(|| {
             tells.push(false);
-            traces.push(TraceSpans { trace, service: service.to_owned(), upsert: false, spans: Vec::new() });
+            let (service, project) = (origin.service.to_owned(), origin.project.clone());
+            traces.push(TraceSpans { trace, service, project, upsert: false, spans: Vec::new() });
             traces.len() - 1
         });
-        self.last = Some((key, place));
+        self.last = Some((trace, origin.clone(), place));
         place
     }
 
@@ -258,7 +269,7 @@ mod tests {
     }
 
     fn decode_all(resource_spans: Vec<ResourceSpans>) -> Decoded {
-        decode(&ExportTraceServiceRequest { resource_spans })
+        decode(&ExportTraceServiceRequest { resource_spans }, &Naming::default())
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceService
 use crate::proto::opentelemetry::proto::common::v1::InstrumentationScope;
 use crate::proto::opentelemetry::proto::resource::v1::Resource;
 use crate::proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use crate::receivers::otlp::naming::Naming;
 use crate::receivers::otlp::spans::{self, Decoded};
 
 /// The agent of traces that nobody named.
@@ -144,7 +145,7 @@ fn merge(known: &mut Map<String, Value>, more: &Map<String, Value>) {
 fn decode(traces: &BTreeMap<String, Trace>) -> Decoded {
     let mut open = BTreeSet::new();
     let resource_spans = traces.iter().map(|(id, trace)| resource_spans(id, trace, &mut open)).collect();
-    let mut decoded = spans::decode(&ExportTraceServiceRequest { resource_spans });
+    let mut decoded = spans::decode(&ExportTraceServiceRequest { resource_spans }, &Naming::default());
     for trace in &mut decoded.traces {
         trace.upsert = true;
         for span in &mut trace.spans {

@@ -27,6 +27,7 @@ use std::sync::LazyLock;
 
 use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, ToolKey, Usage, digest64};
 use crate::proto::opentelemetry::proto::trace::v1::{Span, status::StatusCode};
+use crate::receivers::otlp::naming::{Naming, Watched};
 use index::Index;
 pub(super) use value::{Attributes, Events, Nested, Value};
 
@@ -126,9 +127,10 @@ pub(super) struct PriceQuery {
     pub cache_written: u64,
 }
 
-/// Reads a decoded span of the instrumentation scope `scope`.
-pub(super) fn read(scope: &str, span: &Span) -> Reading {
-    let mut marks = Marks::new(Events::of(&span.events));
+/// Reads a decoded span of the instrumentation scope `scope` of `resource`.
+pub(super) fn read(naming: &Naming, resource: &[Attributes<'_>], scope: &str, span: &Span) -> Reading {
+    let mut marks = Marks::new(naming, Events::of(&span.events));
+    marks.watched.resource(resource);
     marks.scope = scope;
     marks.name = &span.name;
     marks.is_root = span.parent_span_id.iter().all(|b| *b == 0);
@@ -167,7 +169,7 @@ pub(super) fn reading(marks: &Marks) -> Reading {
     let usage = if has_usage { usage::usage(marks) } else { Usage::default() };
     Reading {
         class,
-        agent: names::agent(marks, class),
+        agent: marks.watched.agent().map(|name| cut(&name, NAME_BYTES_MAX)).or_else(|| names::agent(marks, class)),
         model: has_usage.then(|| names::model(marks)).flatten(),
         response: is_call.then(|| marks.text(Fact::ResponseId).map(|id| digest64(id.as_bytes()))).flatten(),
         output: is_call.then(|| outputs::digest(marks)).flatten(),
@@ -196,6 +198,8 @@ pub(super) struct Marks<'a> {
     pub status_message: &'a str,
     /// The span's events.
     pub events: Events<'a>,
+    /// What the operator's rules read.
+    pub watched: Watched<'a>,
     /// The rank of each value; [`Self::ABSENT`] where there is none.
     ranks: [u16; Fact::COUNT],
     values: [Value<'a>; Fact::COUNT],
@@ -205,7 +209,7 @@ impl<'a> Marks<'a> {
     const ABSENT: u16 = u16::MAX;
 
     /// Of a span of which nothing is known.
-    pub fn new(events: Events<'a>) -> Self {
+    pub fn new(naming: &'a Naming, events: Events<'a>) -> Self {
         Self {
             index: &INDEX,
             scope: "",
@@ -214,6 +218,7 @@ impl<'a> Marks<'a> {
             status_code: 0,
             status_message: "",
             events,
+            watched: Watched::new(naming),
             ranks: [Self::ABSENT; Fact::COUNT],
             values: [Value::Bool(false); Fact::COUNT],
         }
@@ -223,6 +228,7 @@ impl<'a> Marks<'a> {
     pub fn clear(&mut self) {
         (self.name, self.is_root, self.status_code, self.status_message) = ("", true, 0, "");
         self.events.clear();
+        self.watched.clear();
         self.ranks = [Self::ABSENT; Fact::COUNT];
     }
 
@@ -230,10 +236,15 @@ impl<'a> Marks<'a> {
     /// knows none.
     #[inline]
     pub fn attribute<E>(&mut self, key: &[u8], value: impl FnOnce() -> Result<Option<Value<'a>>, E>) -> Result<(), E> {
-        if let Some(alias) = self.index.get(key)
-            && let Some(value) = value()?
-            && alias.rank < self.ranks[alias.fact as usize]
-        {
+        let (alias, watched) = (self.index.get(key), self.watched.place(key));
+        if alias.is_none() && watched.is_none() {
+            return Ok(());
+        }
+        let Some(value) = value()? else { return Ok(()) };
+        if let Some(place) = watched {
+            self.watched.put(place, value);
+        }
+        if let Some(alias) = alias.filter(|alias| alias.rank < self.ranks[alias.fact as usize]) {
             self.ranks[alias.fact as usize] = alias.rank;
             self.values[alias.fact as usize] = value;
         }

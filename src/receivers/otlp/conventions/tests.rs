@@ -32,8 +32,13 @@ fn span(name: &str, pairs: &[(&str, V)]) -> Span {
     Span { name: name.into(), parent_span_id: vec![1; 8], attributes: attributes(pairs), ..Span::default() }
 }
 
+/// Without rules of an operator.
+fn read_one(scope: &str, span: &Span) -> Reading {
+    read(&Naming::default(), &[], scope, span)
+}
+
 fn read_span(scope: &str, name: &str, pairs: &[(&str, V)]) -> Reading {
-    read(scope, &span(name, pairs))
+    read_one(scope, &span(name, pairs))
 }
 
 fn tokens(input: u64, output: u64, cached: u64, reasoning: u64) -> Usage {
@@ -285,7 +290,7 @@ fn classes_follow_the_first_rule_that_fits() {
         assert_eq!(read_span(scope, name, &pairs).class, class, "{scope} {name}");
     }
     let root = |scope: &str, kind| {
-        read(
+        read_one(
             scope,
             &Span { parent_span_id: Vec::new(), ..span("Crew.kickoff", &[("openinference.span.kind", S(kind))]) },
         )
@@ -379,7 +384,7 @@ fn arguments_in_an_event_are_found() {
         attributes: attributes(&[("content", S(r#"{"id":1}"#))]),
         ..Event::default()
     });
-    let key = read("strands.telemetry.tracer", &tool).tool.unwrap();
+    let key = read_one("strands.telemetry.tracer", &tool).tool.unwrap();
     assert_eq!(key.name, "lookup");
     assert!(key.digest.is_some());
 }
@@ -396,7 +401,7 @@ fn failures_have_a_class_and_a_short_text() {
         ]),
         ..Event::default()
     };
-    let failure = |span: Span| read("", &span).failure.map(|f| (f.kind, f.message));
+    let failure = |span: Span| read_one("", &span).failure.map(|f| (f.kind, f.message));
     let told = |kind: &str, message: &str| Some((kind.to_owned(), message.to_owned()));
 
     assert_eq!(failure(chat()), None);
@@ -455,7 +460,7 @@ proptest! {
             for operation in ["execute_tool", "chat", "invoke_agent"] {
                 let mut span = span("x", &[("gen_ai.operation.name", S(operation))]);
                 span.attributes.push(KeyValue { key: key.to_owned(), value: value.clone() });
-                let reading = read("openinference.instrumentation.langchain", &span);
+                let reading = read_one("openinference.instrumentation.langchain", &span);
                 prop_assert!(reading.agent.is_none_or(|a| a.len() <= NAME_BYTES_MAX));
                 prop_assert!(reading.model.is_none_or(|m| m.len() <= NAME_BYTES_MAX));
                 prop_assert!(reading.failure.is_none_or(|f| f.kind.len() <= NAME_BYTES_MAX));

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::model::{Money, SpanClass, SpanFacts, Usage};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use crate::receivers::otlp::naming::Naming;
 use crate::receivers::otlp::{json, spans};
 
 #[derive(Deserialize)]
@@ -83,7 +84,7 @@ impl Story {
             } else {
                 ExportTraceServiceRequest::decode(&body[..]).unwrap()
             };
-            let decoded = spans::decode(&request);
+            let decoded = spans::decode(&request, &Naming::default());
             assert_eq!((decoded.rejected, decoded.reject_reason), (0, None), "{}", file.display());
             for trace in decoded.traces {
                 story.services.insert(trace.service);

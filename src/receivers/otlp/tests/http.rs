@@ -49,17 +49,16 @@ pub(super) async fn send_within(
     headers: &[(&str, &str)],
     body: impl Into<Body>,
 ) -> Answer {
+    post(otlp_within(recorder, limits), path, headers, body).await
+}
+
+pub(super) async fn post(otlp: Otlp<Recorder>, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     let mut request = Request::post(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Answer::of(
-        axum::Router::from(routes(otlp_within(recorder, limits)))
-            .oneshot(request.body(body.into()).unwrap())
-            .await
-            .unwrap(),
-    )
-    .await
+    let router = axum::Router::from(routes(otlp));
+    Answer::of(router.oneshot(request.body(body.into()).unwrap()).await.unwrap()).await
 }
 
 pub(super) async fn send_as(recorder: &Recorder, content_type: &str, body: impl Into<Body>) -> Answer {
@@ -78,7 +77,7 @@ async fn spans_are_submitted_once_and_the_answer_is_empty() {
     assert_eq!(intake.dedup, Some(dedup_of(&request(0))));
     let Work::Spans { received_at, traces } = intake.work else { panic!("spans are expected") };
     assert_eq!(received_at, Timestamp::from_secs(1_000));
-    assert_eq!(traces, spans::decode(&request(0)).traces);
+    assert_eq!(traces, spans::decode(&request(0), &Naming::default()).traces);
 }
 
 #[tokio::test]
@@ -208,7 +207,7 @@ proptest! {
     #[test]
     fn no_bytes_make_protobuf_panic(body in proptest::collection::vec(any::<u8>(), 0..400)) {
         if let Ok(request) = ExportTraceServiceRequest::decode(&body[..]) {
-            spans::decode(&request);
+            spans::decode(&request, &Naming::default());
         }
     }
 
@@ -219,7 +218,7 @@ proptest! {
         damaged[place] = byte;
         for bytes in [&damaged[..], &damaged[..cut]] {
             if let Ok(request) = ExportTraceServiceRequest::decode(bytes) {
-                spans::decode(&request);
+                spans::decode(&request, &Naming::default());
             }
         }
     }

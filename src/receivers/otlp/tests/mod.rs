@@ -4,6 +4,7 @@ mod captures;
 mod encodings;
 mod grpc;
 mod http;
+mod identity;
 mod spec;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use prost::Message;
 
+use super::naming::{Naming, Projects};
 use super::{Limits, Otlp, Telling, dedup_key, spans};
 use crate::clock::Clock;
 use crate::http::auth::{Keyring, hash_key, key_id};
@@ -27,6 +29,7 @@ use crate::telemetry::ProcessMetrics;
 const KEY: &str = "key-that-may-send";
 const READER: &str = "key-that-may-read";
 const PROJECT: ProjectId = ProjectId(3);
+const STAGING: ProjectId = ProjectId(4);
 
 /// Keeps what it is given and answers as told; `Done` when nothing was told.
 #[derive(Clone, Default)]
@@ -74,6 +77,21 @@ fn otlp_within(recorder: &Recorder, limits: Limits) -> Otlp<Recorder> {
         prices: Prices::none(),
         metrics: ProcessMetrics::new(),
         telling: Telling::default(),
+        identity: Arc::default(),
+        projects: Arc::new(OtherProjects),
+    }
+}
+
+/// Which projects there are: that of the keys, and `staging`.
+struct OtherProjects;
+
+impl Projects for OtherProjects {
+    fn name(&self, project: ProjectId) -> Option<Arc<str>> {
+        (project == PROJECT).then(|| "default".into())
+    }
+
+    fn find(&self, name: &str) -> Option<ProjectId> {
+        [("default", PROJECT), ("staging", STAGING)].iter().find(|(known, _)| *known == name).map(|(_, id)| *id)
     }
 }
 
@@ -95,7 +113,7 @@ fn body(invalid: usize) -> Vec<u8> {
 }
 
 fn dedup_of(request: &ExportTraceServiceRequest) -> DedupKey {
-    dedup_key(PROJECT, &spans::decode(request).traces)
+    dedup_key(PROJECT, &spans::decode(request, &Naming::default()).traces)
 }
 
 #[test]

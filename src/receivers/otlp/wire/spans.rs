@@ -5,7 +5,8 @@ use super::{Pair, RESOURCE_ATTRIBUTES};
 use crate::proto::bounded::MESSAGES_BYTES_MAX;
 use crate::proto::opentelemetry::proto::trace::v1::Span;
 use crate::receivers::otlp::conventions::{Attributes, Events, Marks, reading};
-use crate::receivers::otlp::spans::{Decoded, Gatherer, SpanFrame, service_name};
+use crate::receivers::otlp::naming::Naming;
+use crate::receivers::otlp::spans::{Decoded, Gatherer, Origin, SpanFrame, service_name};
 
 /// The most spans one request may have: as many as are taken in the other encoding, where each is a message in memory.
 const SPANS_MAX: u64 = (MESSAGES_BYTES_MAX / size_of::<Span>()) as u64;
@@ -22,8 +23,9 @@ pub enum WireError {
 }
 
 /// Reads an encoded request, with the same result as decoding it and reading the messages.
-pub fn decode(request: &[u8]) -> Result<Decoded, WireError> {
-    let mut walk = Walk { gatherer: Gatherer::default(), marks: Marks::new(Events::default()), spans: Vec::new() };
+pub fn decode(request: &[u8], naming: &Naming) -> Result<Decoded, WireError> {
+    let marks = Marks::new(naming, Events::default());
+    let mut walk = Walk { naming, gatherer: Gatherer::default(), marks, spans: Vec::new() };
     let mut fields = Fields::of(request);
     while let Some((number, field)) = fields.next()? {
         if number == 1 {
@@ -34,6 +36,7 @@ pub fn decode(request: &[u8]) -> Result<Decoded, WireError> {
 }
 
 struct Walk<'a> {
+    naming: &'a Naming,
     gatherer: Gatherer<'a>,
     marks: Marks<'a>,
     /// The spans of the scope that is being read; empty otherwise.
@@ -53,11 +56,12 @@ impl<'a> Walk<'a> {
                 _ => {}
             }
         }
-        let service = service_name(&resource);
-        scopes.into_iter().try_for_each(|scope| self.scope_spans(service, scope))
+        self.marks.watched.resource(&resource);
+        let origin = Origin { service: service_name(&resource), project: self.naming.project(&resource) };
+        scopes.into_iter().try_for_each(|scope| self.scope_spans(&origin, scope))
     }
 
-    fn scope_spans(&mut self, service: &'a str, message: &'a [u8]) -> Result<(), WireError> {
+    fn scope_spans(&mut self, origin: &Origin<'a>, message: &'a [u8]) -> Result<(), WireError> {
         self.marks.scope = "";
         let mut fields = Fields::of(message);
         while let Some((number, field)) = fields.next()? {
@@ -72,7 +76,7 @@ impl<'a> Walk<'a> {
         }
         let mut spans = std::mem::take(&mut self.spans);
         for span in spans.drain(..) {
-            self.span(service, span)?;
+            self.span(origin, span)?;
         }
         self.spans = spans;
         Ok(())
@@ -88,7 +92,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn span(&mut self, service: &'a str, message: &'a [u8]) -> Result<(), Malformed> {
+    fn span(&mut self, origin: &Origin<'a>, message: &'a [u8]) -> Result<(), Malformed> {
         let marks = &mut self.marks;
         marks.clear();
         let mut frame = SpanFrame::default();
@@ -121,7 +125,7 @@ impl<'a> Walk<'a> {
             }
         }
         marks.is_root = frame.parent.iter().all(|byte| *byte == 0);
-        self.gatherer.take(service, frame, || reading(&self.marks));
+        self.gatherer.take(origin, frame, || reading(&self.marks));
         Ok(())
     }
 }

@@ -10,12 +10,14 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use super::*;
 use crate::proto::bounded;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use crate::receivers::otlp::naming::Naming;
 use crate::receivers::otlp::{json, spans};
 
 /// What both make of `body`; `None` when prost refuses it, which the walk must survive.
 fn agreed(body: &[u8]) -> Option<spans::Decoded> {
-    let walked = decode(body);
-    let decoded = spans::decode(&bounded::decode::<ExportTraceServiceRequest>(body).ok()?);
+    let naming = Naming::default();
+    let walked = decode(body, &naming);
+    let decoded = spans::decode(&bounded::decode::<ExportTraceServiceRequest>(body).ok()?, &Naming::default());
     assert_eq!(walked.as_ref(), Ok(&decoded), "the walk reads something else than prost");
     Some(decoded)
 }
@@ -240,11 +242,11 @@ fn fields_that_are_used_must_be_what_they_are() {
         (&[1, 2, 2, 9], b"\x0a\x15gen_ai.operation.name\x12\x03\x0a\x01\xff", Malformed::Utf8),
     ] {
         let body = within(numbers, inner);
-        assert_eq!(decode(&body), Err(WireError::Malformed(error)), "{body:?}");
+        assert_eq!(decode(&body, &Naming::default()), Err(WireError::Malformed(error)), "{body:?}");
         assert!(bounded::decode::<ExportTraceServiceRequest>(&body).is_err(), "{body:?}");
     }
     let group = [0x0b; 200];
-    assert_eq!(decode(&group), Err(WireError::Malformed(Malformed::Depth)));
+    assert_eq!(decode(&group, &Naming::default()), Err(WireError::Malformed(Malformed::Depth)));
 }
 
 /// What nobody reads is not looked at: one broken text among a thousand spans loses nothing.
@@ -260,7 +262,7 @@ fn fields_that_are_not_used_are_skipped() {
         delimited(number, &inner, &mut out);
         out
     });
-    let decoded = decode(&body).unwrap();
+    let decoded = decode(&body, &Naming::default()).unwrap();
     assert_eq!((decoded.spans, decoded.traces[0].spans.len()), (1, 1));
 }
 
@@ -272,5 +274,5 @@ fn spans_are_bounded() {
         delimited(number, &inner, &mut out);
         out
     });
-    assert_eq!(decode(&body), Err(WireError::TooMany));
+    assert_eq!(decode(&body, &Naming::default()), Err(WireError::TooMany));
 }
