@@ -32,7 +32,7 @@ fn call(trace: u8, resource: &[(&str, &str)], own: &[(&str, &str)]) -> ResourceS
     let mut attributes = list(own);
     attributes.push(text("gen_ai.operation.name", "chat"));
     let span = Span { trace_id: vec![trace; 16], span_id: vec![2; 8], attributes, ..Span::default() };
-    let resource = Some(Resource { attributes: list(resource), ..Resource::default() });
+    let resource = Some(Resource { attributes: list(resource) });
     ResourceSpans { resource, scope_spans: vec![ScopeSpans { scope: None, spans: vec![span] }] }
 }
 
