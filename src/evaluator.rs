@@ -29,6 +29,9 @@ const INTAKES_MAX: usize = 100;
 /// How often old memory and old events are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it is told that spans are forgotten early.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// How long minutes of the history are kept; hours are kept as long as events.
 const MINUTES_KEPT: Duration = Duration::from_secs(86_400);
 
@@ -67,6 +70,7 @@ impl Evaluator {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut since_presence = Stopwatch::start();
         let mut since_sweep = Stopwatch::start();
+        let mut since_told = None;
         let mut keeper = Keeper::default();
         // Gaps of earlier runs, the one that this start ended included, are written down at once.
         let mut written = Vec::new();
@@ -87,6 +91,7 @@ impl Evaluator {
             }
             self.round().await;
             self.maintain(&mut keeper).await;
+            self.bound_memory(&mut since_told).await;
             if since_sweep.elapsed() >= SWEEP_EVERY {
                 since_sweep = Stopwatch::start();
                 self.sweep().await;
@@ -121,6 +126,26 @@ impl Evaluator {
         };
         if let Err(error) = swept {
             warn!(%error, "could not forget what is old; trying again later");
+        }
+    }
+
+    /// Makes room when spans come faster than they can be remembered for as long as is promised.
+    async fn bound_memory(&self, since_told: &mut Option<Stopwatch>) {
+        match self.store.bound_memory().await {
+            Ok(gone) if gone.blocks > 0 => {
+                self.metrics.spans_forgotten(gone.bytes);
+                // Under such a load this happens every few seconds.
+                if since_told.as_ref().is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    *since_told = Some(Stopwatch::start());
+                    warn!(
+                        blocks = gone.blocks, bytes = gone.bytes, promised = ?self.memory,
+                        "spans come faster than they can be remembered: the oldest were forgotten early; one of them that is \
+                         sent again would count again (store.sqlite.spans_bytes_max)"
+                    );
+                }
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, "could not make room for the memory of spans; trying again"),
         }
     }
 

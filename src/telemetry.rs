@@ -63,6 +63,7 @@ definitions! {
     PROBES = "counter" "pulsegate_dependency_probes_total" ["dependency", "outcome"] "Probes of dependencies, by whether they succeeded.";
     PROBE_DURATION = "histogram" "pulsegate_dependency_probe_duration_seconds" ["dependency"] "How long probes of dependencies took, those that failed included.";
     DEPENDENCY_UP = "gauge" "pulsegate_dependency_up" ["dependency"] "Whether a dependency is healthy; absent until that is known.";
+    SPANS_FORGOTTEN = "counter" "pulsegate_spans_forgotten_early_bytes_total" [] "What of the memory of spans was forgotten before its two hours because it took too much room on disk, in bytes.";
     DEDUP_HITS = "counter" "pulsegate_dedup_hits_total" [] "Things received that had been taken in before and so changed nothing.";
 }
 
@@ -148,6 +149,7 @@ struct Inner {
     agents: IntGaugeVec,
     otlp_spans: IntCounter,
     unpriced_calls: IntCounter,
+    spans_forgotten: IntCounter,
     dedup_hits: IntCounter,
     forward: forward::Families,
     probes: probe::Families,
@@ -180,6 +182,7 @@ impl ProcessMetrics {
             agents: register(&r, IntGaugeVec::new(opts(AGENTS), AGENTS.labels)),
             otlp_spans: register(&r, IntCounter::with_opts(opts(OTLP_SPANS))),
             unpriced_calls: register(&r, IntCounter::with_opts(opts(UNPRICED_CALLS))),
+            spans_forgotten: register(&r, IntCounter::with_opts(opts(SPANS_FORGOTTEN))),
             dedup_hits: register(&r, IntCounter::with_opts(opts(DEDUP_HITS))),
             forward: forward::Families::new(&r),
             probes: probe::Families::new(&r),
@@ -239,6 +242,11 @@ impl ProcessMetrics {
     /// So many model calls have no price.
     pub fn unpriced_calls(&self, count: u64) {
         self.0.unpriced_calls.inc_by(count);
+    }
+
+    /// So many bytes of the memory of spans were forgotten before their time.
+    pub fn spans_forgotten(&self, bytes: u64) {
+        self.0.spans_forgotten.inc_by(bytes);
     }
 
     /// The metrics of the destination of this name, all at 0.
@@ -322,6 +330,7 @@ mod tests {
         again.otlp_spans(5);
         again.unpriced_calls(2);
         again.dedup_hit();
+        again.spans_forgotten(3);
         let onward = again.forward("vendor");
         again.probe("llm").probed(Duration::from_millis(2), true, Some(true));
         onward.received();

@@ -117,7 +117,8 @@ impl App {
         let listeners = listeners::bind(&config).await?;
         test_clock::guard(&options.data_dir, options.clock.is_driven(), &listeners.addresses()?)?;
         let path = database(&config, &options.data_dir);
-        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path)).await;
+        let spans_max = config.store.spans_bytes_max;
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open_with(&path, spans_max)).await;
         let store = opened.map_err(|e| StoreError::Unavailable(e.to_string()))??;
         Self::run(config, options, Arc::new(store), listeners).await
     }

@@ -127,7 +127,7 @@ impl Config {
             prices: Prices::resolve(raw.prices),
             control: Control::resolve(raw.control, &root.key("control"), check),
             ingest: Ingest::resolve(raw.ingest, &root.key("ingest"), check),
-            store: Store::resolve(raw.store),
+            store: Store::resolve(raw.store, &root.key("store"), check),
             metrics: Metrics::resolve(&raw.metrics),
             telemetry: Telemetry::resolve(&raw.telemetry),
             unnamed: ProjectSettings::resolve(raw::Project::default(), &root, &health, check),

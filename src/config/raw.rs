@@ -293,6 +293,9 @@ pub(super) struct Store {
 pub(super) struct Sqlite {
     /// The database file. Default: pulsegate.db in the data directory.
     pub path: Option<String>,
+    /// How much room the memory of spans, by which none counts twice, may take in the file. It is kept for two hours; the
+    /// oldest goes before that when this is exceeded. 64MiB to 64GiB; default 256MiB.
+    pub spans_bytes_max: Option<Bytes>,
 }
 
 /// The page for Prometheus, /metrics.

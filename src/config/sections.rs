@@ -80,11 +80,18 @@ impl Prices {
 pub struct Store {
     /// The SQLite file; `None`: `pulsegate.db` in the data directory.
     pub sqlite_path: Option<PathBuf>,
+    /// How much room the memory of spans may take in it, in bytes.
+    pub spans_bytes_max: u64,
 }
 
 impl Store {
-    pub(super) fn resolve(raw: raw::Store) -> Self {
-        Self { sqlite_path: raw.sqlite.path.filter(|p| !p.is_empty()).map(PathBuf::from) }
+    pub(super) fn resolve(raw: raw::Store, at: &KeyPath, check: &mut Checker<'_>) -> Self {
+        let at = at.key("sqlite");
+        let range = [64 << 20, 64 << 30];
+        Self {
+            sqlite_path: raw.sqlite.path.filter(|p| !p.is_empty()).map(PathBuf::from),
+            spans_bytes_max: check.bytes(at.key("spans_bytes_max"), raw.sqlite.spans_bytes_max, 256 << 20, range),
+        }
     }
 }
 

@@ -86,7 +86,10 @@ impl Config {
                 "store",
                 map([(
                     "sqlite",
-                    map([("path", self.store.sqlite_path.as_ref().map_or_else(null, |p| text(p.display())))]),
+                    map([
+                        ("path", self.store.sqlite_path.as_ref().map_or_else(null, |p| text(p.display()))),
+                        ("spans_bytes_max", text(Bytes(self.store.spans_bytes_max))),
+                    ]),
                 )]),
             ),
             ("metrics", map([("require_key", self.metrics.require_key.map_or_else(null, bool))])),

@@ -253,6 +253,23 @@ pub struct HistoryBefore {
     pub hours: i64,
 }
 
+/// What was forgotten before its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// How many blocks of spans, one a commit.
+    pub blocks: u64,
+    /// What they took, in bytes.
+    pub bytes: u64,
+}
+
+impl Forgotten {
+    /// Adds what was forgotten besides.
+    pub const fn add(&mut self, more: Self) {
+        self.blocks += more.blocks;
+        self.bytes += more.bytes;
+    }
+}
+
 /// A place where everything is kept. One conformance suite (`tests/store`) holds for every store.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -365,6 +382,12 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets traces untouched and dedup keys seen before `memory_before`, and each project's events before its time.
     async fn sweep(&self, memory_before: Timestamp, events_before: &[(ProjectId, Timestamp)])
     -> Result<(), StoreError>;
+
+    /// Forgets the oldest of what is remembered of spans, younger than [`Store::sweep`] would, as far as it takes more room
+    /// than it may; tells what went.
+    async fn bound_memory(&self) -> Result<Forgotten, StoreError> {
+        Ok(Forgotten::default())
+    }
 
     /// Whether the store can be read and written right now.
     async fn ping(&self) -> Result<(), StoreError>;

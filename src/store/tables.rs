@@ -271,12 +271,17 @@ impl Tables {
 
     /// Forgets traces untouched and keys seen before `before`.
     pub fn sweep(&mut self, before: Timestamp) {
+        self.sweep_traces(before);
+        self.seen.forget(before);
+    }
+
+    /// Forgets traces untouched before `before`.
+    pub fn sweep_traces(&mut self, before: Timestamp) {
         while let Some((touched, oldest)) = self.touched.first().copied()
             && touched < before
         {
             self.forget_trace(oldest);
         }
-        self.seen.forget(before);
     }
 
     /// The project of this name, made when it is missing.

@@ -4,6 +4,7 @@
 
 mod administration;
 mod agents;
+mod blocks;
 mod commands;
 mod events;
 mod fixture;

@@ -1,6 +1,7 @@
 //! The embedded store: SQLite in WAL mode with `synchronous = FULL`, one writer that keeps the decoded states in memory,
 //! one reader for what is not in memory, and a lock file against a second process.
 
+mod blocks;
 mod keyfile;
 mod records;
 mod rows;
@@ -18,18 +19,26 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::tables::{ENDED_COMMANDS_MAX, SERVICES_MAX, Tables};
 use super::{
-    AgentPage, AgentRow, AuditQuery, EventQuery, HistoryBefore, LoadSet, Loaded, PastPresence, RollupQuery, Store,
-    StoreError, Transaction, WriteSet,
+    AgentPage, AgentRow, AuditQuery, EventQuery, Forgotten, HistoryBefore, LoadSet, Loaded, PastPresence, RollupQuery,
+    Store, StoreError, Transaction, WriteSet,
 };
 use crate::model::{
     AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, Event, EventId, GAPS_MAX, MaintenanceWindow, Project,
     ProjectCounts, ProjectId, ProjectState, Registration, Rollup, Timestamp, TraceKey,
 };
+use blocks::{Kind, Ledgers, Written};
 pub use keyfile::KeyFile;
 use writer::Writer;
 
 /// How long another process may hold the database (to add a key, for example) before we give up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much room remembered spans may take in the database, in bytes, unless it is told otherwise. It holds several times
+/// the spans that are remembered in memory.
+pub const SPANS_BYTES_MAX: u64 = 256 << 20;
+
+/// The log of the database is cut to this many bytes once it was longer.
+const LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// How many traces are written again at once.
 const TRACES_PER_COPY: usize = 16;
@@ -41,6 +50,8 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     /// Held by the open transaction.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// What is remembered in blocks.
+    ledgers: Arc<Mutex<Ledgers>>,
     /// Traces older than what is remembered of others: the block that holds all of it.
     copies: Mutex<HashMap<TraceKey, i64>>,
     /// Held for as long as the store is open; the operating system lets go of it when the process ends.
@@ -53,16 +64,23 @@ impl SqliteStore {
     /// Errors: [`StoreError::Busy`] when another gateway has it open, [`StoreError::Corrupt`] when it cannot be read or
     /// was written by a newer release, [`StoreError::Unavailable`] for everything else.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, SPANS_BYTES_MAX)
+    }
+
+    /// As [`SqliteStore::open`], with room for `spans_bytes_max` bytes of remembered spans.
+    pub fn open_with(path: &Path, spans_bytes_max: u64) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let mut db = connect(path)?;
         schema::migrate(&mut db)?;
-        let tables = read_tables(&db).map_err(|e| failed(&e))?;
+        let mut ledgers = Ledgers::new(spans_bytes_max);
+        let tables = read_tables(&db, &mut ledgers).map_err(|e| failed(&e))?;
         let reader = connect(path)?;
         Ok(Self {
             tables: Arc::new(RwLock::new(tables)),
             writer: Arc::new(Writer::start(db)?),
             reader: Arc::new(Mutex::new(reader)),
             turn: Arc::default(),
+            ledgers: Arc::new(Mutex::new(ledgers)),
             copies: Mutex::default(),
             _lock: lock,
         })
@@ -93,11 +111,40 @@ impl SqliteStore {
                 continue;
             }
             let keys: Vec<TraceKey> = traces.iter().map(|(key, _)| *key).collect();
-            let block = self.writer.run(move |db| writer::write_block(db, &traces, &[])).await?;
+            let block = self.writer.run(move |db| blocks::write(db, &traces, &[])).await?;
+            self.ledgers().add(block);
             let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-            copies.extend(keys.into_iter().map(|key| (key, block)));
+            copies.extend(keys.into_iter().map(|key| (key, block.id)));
         }
         Ok(())
+    }
+
+    /// Forgets the oldest spans, one step, when they take too much room: the blocks, and with them the traces in memory
+    /// that nothing was added to since. Traces that go on are written again before.
+    async fn bound_spans(&self) -> Result<Option<Forgotten>, StoreError> {
+        let Some((ids, going)) = self.ledgers().spans.too_much() else { return Ok(None) };
+        let before = Timestamp(ids.end);
+        let there = ids.clone();
+        let expiring = self.read(move |db| blocks::traces_in(db, there)).await?;
+        let _turn = self.turn.clone().lock_owned().await;
+        self.copy_long_traces(expiring, before).await?;
+        self.writer.run(move |db| blocks::empty(db, Kind::Spans, ids)).await?;
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).sweep_traces(before);
+        self.ledgers().spans.forget(before.0);
+        Ok(Some(going))
+    }
+
+    /// The same for keys, of which memory holds no more than there is room for.
+    async fn bound_keys(&self) -> Result<(), StoreError> {
+        let Some((ids, _)) = self.ledgers().keys.too_much() else { return Ok(()) };
+        let before = ids.end;
+        self.writer.run(move |db| blocks::empty(db, Kind::Keys, ids)).await?;
+        self.ledgers().keys.forget(before);
+        Ok(())
+    }
+
+    fn ledgers(&self) -> std::sync::MutexGuard<'_, Ledgers> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tables(&self) -> std::sync::RwLockReadGuard<'_, Tables> {
@@ -125,15 +172,21 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         .map_err(|e| StoreError::Unavailable(format!("cannot open {}: {e}", path.display())))?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(|e| failed(&e))?;
     db.set_prepared_statement_cache_capacity(64);
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
-        .map_err(|e| failed(&e))?;
+    db.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+         PRAGMA journal_size_limit = {LOG_BYTES_MAX};"
+    ))
+    .map_err(|e| failed(&e))?;
     Ok(db)
 }
 
-fn read_tables(db: &Connection) -> rusqlite::Result<Tables> {
+fn read_tables(db: &Connection, ledgers: &mut Ledgers) -> rusqlite::Result<Tables> {
     let mut tables = Tables::default();
     rows::read_agents(db, |row| tables.put_agent(Arc::new(row)))?;
-    rows::read_blocks(db, |(traces, dedup)| tables.apply(WriteSet { traces, dedup, ..WriteSet::default() }))?;
+    blocks::read(db, |block, (traces, dedup)| {
+        ledgers.add(block);
+        tables.apply(WriteSet { traces, dedup, ..WriteSet::default() });
+    })?;
     for (key, row) in rows::read_services(db, SERVICES_MAX)? {
         tables.put_service(key, Arc::new(row));
     }
@@ -166,6 +219,7 @@ fn failed(error: &rusqlite::Error) -> StoreError {
 struct Open {
     tables: Arc<RwLock<Tables>>,
     writer: Arc<Writer>,
+    ledgers: Arc<Mutex<Ledgers>>,
     turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
@@ -188,10 +242,11 @@ impl Transaction for Open {
             };
             writes.agents.iter().map(is_cold).collect()
         };
-        let Self { tables, writer, turn } = *self;
+        let Self { tables, writer, ledgers, turn } = *self;
         // On the writing thread: should the caller stop waiting, memory still follows what is on disk, and the next
         // transaction begins only then.
-        let taken = move |writes| {
+        let taken = move |writes, block: Option<Written>| {
+            block.into_iter().for_each(|block| ledgers.lock().unwrap_or_else(PoisonError::into_inner).add(block));
             tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes);
             drop(turn);
         };
@@ -204,8 +259,8 @@ impl Store for SqliteStore {
     async fn begin(&self, set: LoadSet) -> Result<(Loaded, Box<dyn Transaction>), StoreError> {
         let turn = self.turn.clone().lock_owned().await;
         let loaded = self.tables.write().unwrap_or_else(PoisonError::into_inner).load(&set);
-        let (tables, writer) = (self.tables.clone(), self.writer.clone());
-        Ok((loaded, Box::new(Open { tables, writer, turn })))
+        let (tables, writer, ledgers) = (self.tables.clone(), self.writer.clone(), self.ledgers.clone());
+        Ok((loaded, Box::new(Open { tables, writer, ledgers, turn })))
     }
 
     async fn due_agents(&self, now: Timestamp, limit: usize) -> Result<Vec<AgentId>, StoreError> {
@@ -328,7 +383,7 @@ impl Store for SqliteStore {
         memory_before: Timestamp,
         events_before: &[(ProjectId, Timestamp)],
     ) -> Result<(), StoreError> {
-        let expiring = self.read(move |db| rows::read_traces_before(db, memory_before)).await?;
+        let expiring = self.read(move |db| blocks::traces_in(db, i64::MIN..memory_before.0)).await?;
         let _turn = self.turn.clone().lock_owned().await;
         self.copy_long_traces(expiring, memory_before).await?;
         let events_before = events_before.to_vec();
@@ -350,7 +405,20 @@ impl Store for SqliteStore {
             })
             .await?;
         self.tables.write().unwrap_or_else(PoisonError::into_inner).sweep(memory_before);
+        self.ledgers().forget(memory_before.0);
         Ok(())
+    }
+
+    async fn bound_memory(&self) -> Result<Forgotten, StoreError> {
+        let mut all = Forgotten::default();
+        // Step by step, so that commits wait for one step at most. Traces that go on are written again at each: should they
+        // alone be too much, this must end all the same.
+        for _ in 0..blocks::STEPS {
+            let Some(forgotten) = self.bound_spans().await? else { break };
+            all.add(forgotten);
+        }
+        self.bound_keys().await?;
+        Ok(all)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

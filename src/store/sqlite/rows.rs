@@ -1,6 +1,5 @@
 //! How things look as rows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
@@ -9,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    AgentId, AgentKey, AgentState, ApiKey, Command, DedupKey, Event, EventDraft, EventId, EventKind, History, Project,
-    ProjectId, ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp, TraceDelta, TraceKey,
+    AgentId, AgentKey, AgentState, ApiKey, Command, Event, EventDraft, EventId, EventKind, History, Project, ProjectId,
+    ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp,
 };
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
 
@@ -20,15 +19,8 @@ const STATE_FORMAT: u8 = 3;
 const PROJECT_FORMAT: u8 = 1;
 /// The format of encoded histories.
 const HISTORY_FORMAT: u8 = 1;
-/// The format of memory blocks.
-const BLOCK_FORMAT: u8 = 2;
 /// The format of what was learned of a service.
 const SERVICE_FORMAT: u8 = 1;
-
-/// What one commit adds to the memory of what has been counted.
-pub type Block = (Vec<(TraceKey, TraceDelta)>, Vec<(DedupKey, Timestamp)>);
-/// The same, not yet written.
-type BlockRef<'a> = (&'a [(TraceKey, TraceDelta)], &'a [(DedupKey, Timestamp)]);
 
 /// An encoded agent state.
 pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
@@ -38,11 +30,6 @@ pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
 /// An encoded history.
 pub fn encode_history(history: &History) -> rusqlite::Result<Vec<u8>> {
     encode(HISTORY_FORMAT, history)
-}
-
-/// An encoded memory block.
-pub fn encode_block(block: &BlockRef<'_>) -> rusqlite::Result<Vec<u8>> {
-    encode(BLOCK_FORMAT, block)
 }
 
 pub(super) fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
@@ -108,28 +95,6 @@ fn read_history(row: &Row<'_>) -> rusqlite::Result<History> {
         Some(history) => decode("history of agent", row.get(0)?, HISTORY_FORMAT, &history),
         None => Ok(History::default()),
     }
-}
-
-/// Hands all memory blocks to `take`, the oldest first.
-pub fn read_blocks(db: &Connection, mut take: impl FnMut(Block)) -> rusqlite::Result<()> {
-    let mut statement = db.prepare("SELECT id, body FROM memory_blocks ORDER BY id")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        take(decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?)?);
-    }
-    Ok(())
-}
-
-/// The traces of which a part lies in blocks before `before`.
-pub fn read_traces_before(db: &Connection, before: Timestamp) -> rusqlite::Result<BTreeSet<TraceKey>> {
-    let mut statement = db.prepare_cached("SELECT id, body FROM memory_blocks WHERE id < ?1")?;
-    let mut blocks = statement.query([before.0])?;
-    let mut found = BTreeSet::new();
-    while let Some(row) = blocks.next()? {
-        let (traces, _): Block = decode("memory block", row.get(0)?, BLOCK_FORMAT, &row.get::<_, Vec<u8>>(1)?)?;
-        found.extend(traces.into_iter().map(|(key, _)| key));
-    }
-    Ok(found)
 }
 
 /// What was learned of a service: adds or replaces it.

@@ -9,8 +9,8 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 use tracing::error;
 
+use super::blocks::{self, Written};
 use super::{failed, records, rows};
-use crate::model::{DedupKey, Timestamp, TraceDelta, TraceKey};
 use crate::store::{StoreError, WriteSet};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -39,13 +39,14 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), broken: Arc::default() })
     }
 
-    /// Makes `writes` durable and hands them to `taken`, which happens even when the caller stops waiting. `cold[i]`
+    /// Makes `writes` durable and hands them to `taken`, with the block they made; this happens even when the caller stops
+    /// waiting. `cold[i]`
     /// tells that agent `i` is new or has a new name or new settings.
     pub async fn commit(
         &self,
         writes: WriteSet,
         cold: Vec<bool>,
-        taken: impl FnOnce(WriteSet) + Send + 'static,
+        taken: impl FnOnce(WriteSet, Option<Written>) + Send + 'static,
     ) -> Result<(), StoreError> {
         let broken = self.broken.clone();
         self.send(move |db| {
@@ -53,7 +54,7 @@ impl Writer {
             if matches!(result, Err(StoreError::OutcomeUnknown(_))) {
                 broken.store(true, Ordering::SeqCst);
             }
-            result.map(|()| taken(writes))
+            result.map(|block| taken(writes, block))
         })
         .await
     }
@@ -95,17 +96,18 @@ impl Drop for Writer {
     }
 }
 
-fn write(db: &mut Connection, writes: &WriteSet, cold: &[bool]) -> Result<(), StoreError> {
+fn write(db: &mut Connection, writes: &WriteSet, cold: &[bool]) -> Result<Option<Written>, StoreError> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| failed(&e))?;
-    fill(&transaction, writes, cold).map_err(|e| failed(&e))?;
+    let block = fill(&transaction, writes, cold).map_err(|e| failed(&e))?;
     transaction.commit().map_err(|e| match e.sqlite_error_code() {
         // Nothing was written in these cases; in all others (an fsync error, say) nobody knows.
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => failed(&e),
         _ => StoreError::OutcomeUnknown(e.to_string()),
-    })
+    })?;
+    Ok(block)
 }
 
-fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<()> {
+fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<Option<Written>> {
     records::write_before_agents(db, writes)?;
     {
         let mut agent = db.prepare_cached(
@@ -126,9 +128,8 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
         }
     }
     records::write_after_agents(db, writes)?;
-    if !writes.traces.is_empty() || !writes.dedup.is_empty() {
-        write_block(db, &writes.traces, &writes.dedup)?;
-    }
+    let is_remembered = !writes.traces.is_empty() || !writes.dedup.is_empty();
+    let block = is_remembered.then(|| blocks::write(db, &writes.traces, &writes.dedup)).transpose()?;
     for (key, row) in &writes.services {
         rows::write_service(db, key, row)?;
     }
@@ -151,23 +152,5 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<(
             db.execute("INSERT OR REPLACE INTO gateway_gaps (from_at, to_at) VALUES (?1, ?2)", [from.0, to.0])?;
         }
     }
-    Ok(())
-}
-
-/// One block per commit, never a row per span. Its id, which is given back, is the newest time in it, or just above the
-/// last block's.
-pub fn write_block(
-    db: &Connection,
-    traces: &[(TraceKey, TraceDelta)],
-    dedup: &[(DedupKey, Timestamp)],
-) -> rusqlite::Result<i64> {
-    let touched = traces.iter().map(|(_, delta)| delta.head.touched_at);
-    let newest = touched.chain(dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
-    let body = rows::encode_block(&(traces, dedup))?;
-    db.prepare_cached(
-        "INSERT INTO memory_blocks (id, body)
-         VALUES (max(?1, coalesce((SELECT max(id) FROM memory_blocks), 0) + 1), ?2)",
-    )?
-    .execute((newest.0, body))?;
-    Ok(db.last_insert_rowid())
+    Ok(block)
 }
