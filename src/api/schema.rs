@@ -218,6 +218,9 @@ pub struct LastRun {
     /// The class of its error.
     #[schema(required, example = "RateLimitError")]
     pub error_type: Option<String>,
+    /// A digest of the conversation or session it belongs to, where the sender named one.
+    #[schema(required, example = "9c56cc51b374c3ba")]
+    pub session: Option<String>,
 }
 
 /// How an agent is, for probes.

@@ -15,6 +15,10 @@ use utoipa::{IntoResponses, ToSchema};
 pub struct ErrorBody {
     /// A text, or for 422 usually one entry for every wrong field.
     pub detail: Detail,
+    /// Of OTLP only: the gRPC code of the `google.rpc.Status` that its senders look for.
+    pub code: Option<i32>,
+    /// Of OTLP only: the text of that status, the same as `detail`.
+    pub message: Option<String>,
 }
 
 /// What went wrong.

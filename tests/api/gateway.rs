@@ -13,6 +13,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::truth;
+
 /// The first key: `ingest`, `read` and `runner` in the project `default`.
 pub const FIRST_KEY: &str = "cv_test";
 /// When every story begins: 2026-12-01 00:00:00 UTC.
@@ -176,7 +178,7 @@ impl Gateway {
         headers: &[(&str, &str)],
     ) -> Answer {
         let url = format!("http://{}{path}", self.app().addresses().http);
-        let mut request = self.client.request(method, url).header("x-api-key", key);
+        let mut request = self.client.request(method.clone(), url).header("x-api-key", key);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -190,6 +192,8 @@ impl Gateway {
             "" => Value::Null,
             text => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
         };
+        let untrue = truth::faults(&method, path, status, &body);
+        assert!(untrue.is_empty(), "the API's documentation is untrue:\n{}", untrue.join("\n"));
         Answer { status, headers, body }
     }
 

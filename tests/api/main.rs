@@ -11,3 +11,4 @@ mod pings;
 mod registration;
 mod slow;
 mod stream;
+mod truth;
