@@ -41,6 +41,9 @@ pub struct Span {
     pub events: ::prost::alloc::vec::Vec<span::Event>,
     #[prost(message, optional, tag = "15")]
     pub status: ::core::option::Option<Status>,
+    /// Bits 0 to 7 are the W3C trace flags; bit 8 says that bit 9 means something, bit 9 that the parent is remote.
+    #[prost(fixed32, tag = "16")]
+    pub flags: u32,
 }
 /// Nested message and enum types in `Span`.
 pub mod span {

@@ -195,6 +195,21 @@ fn a_service_that_never_sends_the_spans_above_its_calls_is_no_failing_one() {
     assert_eq!(failures, [1, 1, 0, 0, 0]);
 }
 
+/// A service that is called by others which are not watched: what is above its spans is never sent here.
+#[test]
+fn a_parent_in_another_process_is_not_waited_for() {
+    let request = |id| SpanFacts { remote_parent: true, ..span(id, 99, SpanClass::Other) };
+    let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
+    let folded = send(&mut row, &mut known, &[request(1), llm(2, 1, 10)], 0).unwrap();
+    assert_eq!((input(&folded.activities, "svc"), row.head.deadline), (Some(10), Timestamp::MAX), "at once");
+    assert!(at(9999, |when| expire(&mut row, &mut known, when)).is_none(), "and no run was left without its end");
+
+    // A call right below the caller is all that is done for it: its outcome is a result.
+    let call = SpanFacts { remote_parent: true, ..failed(llm(3, 98, 5), "boom") };
+    let folded = send(&mut TraceRow::default(), &mut known, &[call], 1).unwrap();
+    assert_eq!(folded.activities["svc"].failures, 1);
+}
+
 #[test]
 fn sub_agents_have_their_own_runs_and_the_same_name_nested_is_one_run() {
     let sums =

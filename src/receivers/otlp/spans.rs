@@ -10,6 +10,9 @@ use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceService
 
 /// The service of resources that name none, as the OpenTelemetry SDKs call it.
 const UNKNOWN_SERVICE: &str = "unknown_service";
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK` and `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK` of `trace.proto`: the sender knows where
+/// the parent is, and it is in another process.
+const REMOTE_PARENT: u32 = 0x100 | 0x200;
 
 /// What a request of spans told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,6 +83,7 @@ pub fn decode(request: &ExportTraceServiceRequest, naming: &Naming) -> Decoded {
                     parent: &span.parent_span_id,
                     start_nanos: span.start_time_unix_nano,
                     end_nanos: span.end_time_unix_nano,
+                    flags: span.flags,
                 };
                 gatherer.take(&origin, frame, || conventions::read(naming, resource, scope, span));
             }
@@ -112,6 +116,7 @@ pub(super) struct SpanFrame<'a> {
     pub parent: &'a [u8],
     pub start_nanos: u64,
     pub end_nanos: u64,
+    pub flags: u32,
 }
 
 /// Puts together what the spans of one request tell, whichever encoding they are read from.
@@ -160,7 +165,7 @@ impl<'a> Gatherer<'a> {
         let facts = SpanFacts {
             span,
             parent: id::<8>(frame.parent).map(SpanId),
-            remote_parent: false,
+            remote_parent: frame.flags & REMOTE_PARENT == REMOTE_PARENT,
             scope,
             provider_sdk,
             twin: false,
@@ -303,6 +308,15 @@ mod tests {
         )]);
         assert_eq!((decoded.rejected, decoded.traces.len()), (5, 1));
         assert_eq!(decoded.reject_reason, Some("trace_id must be 16 bytes, not all zero"));
+    }
+
+    #[test]
+    fn a_parent_is_remote_when_the_sender_knows_and_says_so() {
+        for (flags, remote) in [(0, false), (0x1ff, false), (0x200, false), (0x300, true), (0x301, true), (!0, true)] {
+            let told = Span { parent_span_id: vec![9; 8], flags, ..span(1, 1, Some("chat")) };
+            let facts = decode_all(vec![of_service(None, vec![told])]).traces.remove(0).spans.remove(0);
+            assert_eq!(facts.remote_parent, remote, "{flags:#x}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use self::count::{data_points, log_records};
-use self::scalars::{Base64, Double, Int, budget, id, list, message, nullable, span_kind, status_code, unsigned};
+use self::scalars::{Base64, Double, Int, bits, budget, id, list, message, nullable, span_kind, status_code, unsigned};
 use crate::model::ERROR_TEXT_BYTES_MAX;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use crate::proto::opentelemetry::proto::common::v1::{
@@ -122,6 +122,8 @@ struct JsonSpan {
     events: Vec<span::Event>,
     #[serde(deserialize_with = "message::<_, JsonStatus, _>")]
     status: Option<Status>,
+    #[serde(deserialize_with = "bits")]
+    flags: u32,
 }
 
 #[derive(Default, Deserialize)]
@@ -190,6 +192,7 @@ impl From<JsonSpan> for Span {
             attributes: json.attributes,
             events: json.events,
             status: json.status,
+            flags: json.flags,
         }
     }
 }

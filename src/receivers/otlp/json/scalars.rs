@@ -170,6 +170,11 @@ pub(super) fn unsigned<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error>
     Ok(u64::try_from(n).unwrap_or_default())
 }
 
+/// A 32-bit set of flags. What has no 32 bits is none.
+pub(super) fn bits<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
+    unsigned(d).map(|n| u32::try_from(n).unwrap_or_default())
+}
+
 /// A trace or span id: hexadecimal, as OTLP has it, or base64, as plain protobuf JSON has it. The length is judged later.
 pub(super) fn id<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
     let Some(text) = Option::<String>::deserialize(d)? else { return Ok(Vec::new()) };

@@ -57,16 +57,20 @@ fn span_fields_in_every_spelling_mean_the_same() {
     let hex = span(&json!({
         "traceId": "0102030405060708090A0b0c0d0e0f10", "spanId": "0102030405060708", "parentSpanId": "",
         "name": "chat", "kind": 3, "startTimeUnixNano": "1795318464265000000", "endTimeUnixNano": 1795318464265000001u64,
-        "status": { "code": 2, "message": "no" }, "links": [{ "traceId": "what ever" }], "unknown": { "a": [1, null] },
+        "status": { "code": 2, "message": "no" }, "flags": 769, "links": [{ "traceId": "what ever" }], "unknown": { "a": [1, null] },
     }))
     .unwrap();
     let other = span(&json!({
         "trace_id": "AQIDBAUGBwgJCgsMDQ4PEA==", "span_id": "AQIDBAUGBwg=", "parent_span_id": null,
         "name": "chat", "kind": "SPAN_KIND_CLIENT", "start_time_unix_nano": 1795318464265000000u64,
         "end_time_unix_nano": "1795318464265000001", "attributes": null, "events": [],
-        "status": { "code": "STATUS_CODE_ERROR", "message": "no" },
+        "status": { "code": "STATUS_CODE_ERROR", "message": "no" }, "flags": "769",
     }))
     .unwrap();
+    for (flags, read) in [(json!(256), 256), (json!(null), 0), (json!(-1), 0), (json!(1u64 << 40), 0)] {
+        assert_eq!(span(&json!({ "flags": flags })).unwrap().flags, read, "{flags}");
+    }
+    assert_eq!(hex.flags, 769);
     assert_eq!(hex, other);
     assert_eq!(hex.trace_id, (1..=16).collect::<Vec<u8>>());
     assert_eq!(

@@ -123,6 +123,7 @@ impl Spelling {
             ("attributes", self.attributes(&span.attributes)),
             ("events", span.events.iter().map(|event| self.event(event)).collect()),
             ("status", span.status.as_ref().map_or(Json::Null, |status| self.status(status))),
+            ("flags", json!(span.flags)),
         ])
     }
 

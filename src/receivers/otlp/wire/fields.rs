@@ -34,7 +34,7 @@ const DEPTH_MAX: usize = 100;
 pub(super) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
-    Fixed32,
+    Fixed32(u32),
     Bytes(&'a [u8]),
     /// A group, which was skipped.
     Group,
@@ -62,6 +62,14 @@ impl<'a> Field<'a> {
     pub fn fixed64(self) -> Result<u64, Malformed> {
         match self {
             Self::Fixed64(n) => Ok(n),
+            _ => Err(Malformed::WireType),
+        }
+    }
+
+    #[inline(always)]
+    pub fn fixed32(self) -> Result<u32, Malformed> {
+        match self {
+            Self::Fixed32(n) => Ok(n),
             _ => Err(Malformed::WireType),
         }
     }
@@ -93,10 +101,7 @@ impl<'a> Fields<'a> {
                 Field::Bytes(self.take(length)?)
             }
             3 => self.skip_group(number)?,
-            5 => {
-                self.chunk::<4>()?;
-                Field::Fixed32
-            }
+            5 => Field::Fixed32(u32::from_le_bytes(*self.chunk()?)),
             4 => return Err(Malformed::Group),
             _ => return Err(Malformed::WireType),
         };

@@ -121,6 +121,7 @@ impl<'a> Walk<'a> {
                         }
                     }
                 }
+                16 => frame.flags = field.fixed32()?,
                 _ => {}
             }
         }

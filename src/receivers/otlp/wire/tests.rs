@@ -122,6 +122,8 @@ fn noise(kind: Kind, dice: &mut Dice<'_>, out: &mut Vec<u8>) {
             encode_key(7, WireType::SixtyFourBit, out);
             out.extend_from_slice(&[9; 8]);
             delimited(5, "früher".as_bytes(), out);
+            encode_key(16, WireType::ThirtyTwoBit, out);
+            out.extend_from_slice(&[dice.roll(), dice.roll(), 0, 0]);
         }
         4 if kind == Kind::Any => delimited(5, &[], out),
         5 if kind == Kind::KeyValue => delimited(1, b"earlier", out),
@@ -238,6 +240,8 @@ fn fields_that_are_used_must_be_what_they_are() {
         (&[], &[0xff; 11], Malformed::Varint),
         (&[1, 2, 2], &[0x2a, 1, 0xff], Malformed::Utf8),
         (&[1, 2, 2], &[0x39, 1, 2], Malformed::End),
+        (&[1, 2, 2], &[0x85, 1, 0, 3], Malformed::End),
+        (&[1, 2, 2], &[0x80, 1, 3], Malformed::WireType),
         (&[1, 2, 2, 15], &[0x12, 1, 0xff], Malformed::Utf8),
         (&[1, 2, 2, 9], b"\x0a\x15gen_ai.operation.name\x12\x03\x0a\x01\xff", Malformed::Utf8),
     ] {
