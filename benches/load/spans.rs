@@ -181,6 +181,7 @@ fn span(agent: &str, trace: u64, place: u64, now: Timestamp, is_rich: bool) -> S
         attributes,
         events,
         status: Some(Status { code: if failed { 2 } else { 0 }, ..Status::default() }),
+        flags: 256,
     }
 }
 
