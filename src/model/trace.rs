@@ -84,6 +84,22 @@ pub struct TraceTotals {
     pub failures: u64,
 }
 
+impl TraceTotals {
+    /// Adds what was counted under another name.
+    pub fn join(&mut self, other: &Self) {
+        for (model, (calls, failed)) in &other.models {
+            let sums = self.models.entry(model.clone()).or_default();
+            *sums = (sums.0 + calls, sums.1 + failed);
+        }
+        self.usage.add(&other.usage);
+        self.runs += other.runs;
+        self.tool_calls += other.tool_calls;
+        self.tool_calls_failed += other.tool_calls_failed;
+        self.successes += other.successes;
+        self.failures += other.failures;
+    }
+}
+
 /// What one commit changed of a trace: stores apply it with [`TraceRow::absorb`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceDelta {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Planner;
+use super::identity::FormerName;
 use crate::ingest::administer::{Audited, Change, Changed, key_view};
 use crate::ingest::intake::{Intake, Outcome, Refusal, Work};
 use crate::model::{AgentId, AuditDraft, Command, Decision, Deed, MaintenanceWindow, ProjectId, WINDOWS_MAX, WindowId};
@@ -53,10 +54,10 @@ impl Planner<'_> {
     pub(super) fn administer(&mut self, project: ProjectId, change: Change) -> Result<Changed, Refusal> {
         let agent = |id| Changed { agent: Some(id), ..Changed::default() };
         match change {
-            Change::Rename { agent: id, name } => self.rename(id, &name).map(|()| agent(id)),
+            Change::Rename { agent: id, name } => self.rename(id, &name, FormerName::Alias).map(|()| agent(id)),
             Change::Merge { from, into } => {
                 self.of_project(project, from)?;
-                self.merge(from, into).map(|()| agent(into))
+                self.merge(from, into, FormerName::Alias).map(|()| agent(into))
             }
             Change::Remove(id) => {
                 self.of_project(project, id)?;

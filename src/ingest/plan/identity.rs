@@ -10,11 +10,27 @@ use crate::model::{
     Actor, AgentId, AgentKey, AuditDraft, Body, CommandState, Decision, Deed, ProjectCounts, Rollup, Sums,
 };
 
+/// What becomes of a name that an agent no longer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FormerName {
+    /// What is told of it still reaches the agent.
+    Alias,
+    /// It can be another agent's.
+    Free,
+}
+
+impl FormerName {
+    /// The agent it leads to.
+    fn leads_to(self, id: AgentId) -> Option<AgentId> {
+        (self == Self::Alias).then_some(id)
+    }
+}
+
 impl Planner<'_> {
-    /// Gives an agent another name. What is told of its old name still reaches it. `name` must have been looked up.
+    /// Gives an agent another name, which must have been looked up.
     ///
     /// Refused when another agent has that name, or had it.
-    pub(super) fn rename(&mut self, id: AgentId, name: &AgentKey) -> Result<(), Refusal> {
+    pub(super) fn rename(&mut self, id: AgentId, name: &AgentKey, former: FormerName) -> Result<(), Refusal> {
         let row = self.of_project(name.project, id)?;
         let before = row.key.clone();
         if before == *name {
@@ -29,7 +45,7 @@ impl Planner<'_> {
         row.key = name.clone();
         self.agent_ids.insert(name.clone(), id);
         self.writes.aliases.push((name.clone(), None));
-        self.writes.aliases.push((before.clone(), Some(id)));
+        self.writes.aliases.push((before.clone(), former.leads_to(id)));
         self.note_identity("agent.rename", &before, id, &json!({"name": before.name}), &json!({"name": name.name}));
         // Expectations can depend on the name.
         self.tell(id, Body::PolicyChanged);
@@ -37,7 +53,7 @@ impl Planner<'_> {
     }
 
     /// Makes agent `from` part of agent `into`: sums are added once, events, history and names change hands.
-    pub(super) fn merge(&mut self, from: AgentId, into: AgentId) -> Result<(), Refusal> {
+    pub(super) fn merge(&mut self, from: AgentId, into: AgentId, former: FormerName) -> Result<(), Refusal> {
         if from == into {
             return Err(Refusal::SameAgent);
         }
@@ -69,7 +85,7 @@ impl Planner<'_> {
         self.cancel_open(from, &format!("the agent became part of {:?}", into_key.name));
         self.writes.moved.push((from, into));
         self.writes.removed.push(from);
-        self.writes.aliases.push((from_row.key.clone(), Some(into)));
+        self.writes.aliases.push((from_row.key.clone(), former.leads_to(into)));
         self.agent_ids.values_mut().filter(|id| **id == from).for_each(|id| *id = into);
         let gone = json!({"agent_id": from, "name": from_row.key.name});
         self.note_identity(

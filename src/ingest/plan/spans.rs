@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tracing::debug;
 
 use crate::model::{
-    Activity, AgentKey, Body, Observation, ProjectId, ServiceKey, ServiceRow, Source, SpanClass, Timestamp, TraceDelta,
-    TraceKey, TraceRow, TraceSpans,
+    Activity, AgentKey, Body, Observation, PolicyPatch, ProjectId, RegistrationMode, ServiceKey, ServiceRow, Source,
+    SpanClass, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans,
 };
 
 use super::Planner;
+use super::identity::FormerName;
 use crate::ingest::intake::Outcome;
 use crate::ingest::traces::{self, Folded, When};
 
@@ -68,6 +69,9 @@ impl Planner<'_> {
                 self.deltas.insert(key, folded.delta);
             }
         }
+        if let Some((stand_in, agent)) = folded.settled {
+            self.settle(key.project, &stand_in, &agent);
+        }
         for (agent, activity) in folded.activities {
             match by_agent.get_mut(&agent) {
                 Some(sum) => add(sum, activity),
@@ -75,6 +79,32 @@ impl Planner<'_> {
                     by_agent.insert(agent, activity);
                 }
             }
+        }
+    }
+
+    /// An agent that was named after its service, until its own name was known, gets that name. It must not stay behind: it
+    /// would fall silent and alarm people. Where others speak of an agent of that name, it is one of its own, and stays.
+    fn settle(&mut self, project: ProjectId, stand_in: &str, agent: &str) {
+        let find = |name: &str| AgentKey::lenient(project, name);
+        let Some((stand_in, agent)) = find(stand_in).zip(find(agent)) else { return };
+        let is_there = |key: &AgentKey| self.agent_ids.get(key).and_then(|id| self.agents.get(id));
+        let Some(row) = is_there(&stand_in).filter(|row| row.key == stand_in) else { return };
+        let is_only_that = row.state.life.sources().all(|source| source == Source::Otlp)
+            && *row.settings == PolicyPatch::default()
+            && !row.state.life.paused
+            && row.state.restarts.open.is_none();
+        let from = row.id;
+        let into = is_there(&agent).map(|row| row.id);
+        let may_be_named = into.is_some() || self.context.rules.registration(project) == RegistrationMode::Open;
+        if !is_only_that || !may_be_named {
+            return;
+        }
+        let done = match into {
+            Some(into) => self.merge(from, into, FormerName::Free),
+            None => self.rename(from, &agent, FormerName::Free),
+        };
+        if let Err(refusal) = done {
+            debug!(agent = %stand_in.name, into = %agent.name, %refusal, "the agent keeps the name of its service");
         }
     }
 

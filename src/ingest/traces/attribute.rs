@@ -4,7 +4,8 @@
 //! The first two are certain whatever else arrives. The others are not while parents are missing, and parents arrive
 //! last: until then such spans are held. They lie in the trace's row, durable and not yet counted, until the trace is
 //! complete, or the service is known to have one agent only, or waiting comes to its end. What was decided stays, so
-//! that nothing is ever counted for two agents.
+//! that nothing is ever counted for two agents; but an agent that stands in for one whose name was not known becomes that
+//! one ([`settle`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,6 +46,19 @@ pub(super) fn attribute(
     } else {
         head.held_since = None;
     }
+}
+
+/// Where spans counted for their service only because nobody had named an agent in time, and it is known now that the
+/// service has this agent and no other: they are its, from the beginning. Gives both names.
+pub(super) fn settle(head: &mut TraceHead, spans: &[Arc<SpanFacts>], known: &ServiceRow) -> Option<(String, String)> {
+    let home = head.home.as_mut().filter(|home| home.provisional)?;
+    let only = known.only().filter(|only| *only != home.agent && named(spans).iter().all(|name| name == only))?;
+    let before = std::mem::replace(&mut home.agent, only.to_owned());
+    home.provisional = false;
+    if let Some(counted) = head.counted.remove(&before) {
+        head.counted.entry(only.to_owned()).or_default().join(&counted);
+    }
+    Some((before, only.to_owned()))
 }
 
 /// Whether the span itself, or one above it, names its agent.

@@ -70,6 +70,8 @@ impl When<'_> {
 pub struct Folded {
     /// What the store takes in.
     pub delta: TraceDelta,
+    /// The name under which spans were counted for want of a better one, and the agent they turned out to be of.
+    pub settled: Option<(String, String)>,
     /// What was learned about each agent, by name. Only agents about which something was learned.
     pub activities: BTreeMap<String, Activity>,
 }
@@ -192,6 +194,7 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
     let tree = Tree::of(spans);
     attribute::attribute(head, spans, &tree, known, waited, now);
     learn(known, spans, &tree, &head.service, waited, now);
+    let settled = attribute::settle(head, spans, known);
 
     let runs = Runs::of(head, spans, &tree);
     let totals = totals::totals(head, spans, &tree, &runs);
@@ -221,7 +224,7 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
     let changed = spans[..known_before].iter().enumerate().filter(|(i, span)| before.is_changed(*i, span));
     let changed = changed.map(|(i, span)| (i as u32, span.clone())).collect();
     let delta = TraceDelta { head: head.clone(), anew: before.anew, changed, added: spans[known_before..].to_vec() };
-    Folded { delta, activities }
+    Folded { delta, settled, activities }
 }
 
 /// Whether a missing parent means a run that has not ended, and not a span that is never sent here.

@@ -113,3 +113,67 @@ async fn spans_dated_by_a_clock_that_was_set_back_are_as_fresh_as_they_are() {
     story.one(request("r1", run())).await;
     assert_eq!(story.bot().await.life.own, Some(at(3601)));
 }
+
+impl Story {
+    /// What the evaluator hands in for traces that are due.
+    async fn traces_due(&self) {
+        let due = self.store.due_traces(at(self.now), 100).await.unwrap();
+        self.one(work(Work::TraceDeadlines(due))).await;
+    }
+
+    async fn names(&self) -> Vec<String> {
+        let page = self.store.agents(P1, 0, 9).await.unwrap();
+        page.rows.iter().map(|row| row.key.name.to_string()).collect()
+    }
+
+    /// A long run of `bot`: its first call is sent at once, and nobody knows whose it is when waiting ends.
+    async fn long_run() -> Self {
+        let mut story = Self::new();
+        story.now = 1;
+        story.one(request("r1", vec![span(2, SpanClass::Llm, None)])).await;
+        assert!(story.names().await.is_empty(), "the call waits for the span that names its agent");
+        story.now = 40;
+        story.traces_due().await;
+        assert_eq!(story.names().await, ["svc"], "for want of a better name");
+        story
+    }
+}
+
+#[tokio::test]
+async fn an_agent_known_by_its_service_only_gets_its_name_when_that_comes() {
+    let mut story = Story::long_run().await;
+    story.now = 600;
+    story.one(request("r2", vec![span(1, SpanClass::Agent, Some("bot")), span(3, SpanClass::Llm, None)])).await;
+    assert_eq!(story.names().await, ["bot"], "nobody stays behind to fall silent");
+    assert_eq!(counted(&story.bot().await), (2, Some(20), 1, 1));
+    assert_eq!(story.one(request("r2", vec![])).await, Outcome::Duplicate);
+
+    // The service's name is free again: a heartbeat of it is another agent's.
+    story.beat("svc").await;
+    assert_eq!(story.names().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_counted_for_the_service_joins_an_agent_that_is_there_already() {
+    let mut story = Story::long_run().await;
+    story.now = 50;
+    story.beat("bot").await;
+    story.now = 600;
+    story.one(request("r2", vec![span(1, SpanClass::Agent, Some("bot"))])).await;
+    assert_eq!(story.names().await, ["bot"]);
+    let bot = story.bot().await;
+    assert_eq!((counted(&bot), bot.totals.heartbeats), ((1, Some(10), 1, 2), 1), "the beat is a success, too");
+}
+
+#[tokio::test]
+async fn an_agent_that_others_know_by_the_service_s_name_stays_one_of_its_own() {
+    let mut story = Story::long_run().await;
+    story.now = 50;
+    story.beat("svc").await;
+    story.now = 600;
+    story.one(request("r2", vec![span(1, SpanClass::Agent, Some("bot"))])).await;
+    let mut names = story.names().await;
+    names.sort();
+    assert_eq!(names, ["bot", "svc"]);
+    assert_eq!(counted(&story.bot().await), (0, None, 1, 1), "the call was counted, and counts once");
+}
