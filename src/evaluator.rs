@@ -4,6 +4,7 @@
 //! the wall clock. Time in which nothing could be accepted is never held against an agent.
 
 mod maintenance;
+mod rearm;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,7 @@ impl Evaluator {
         // Gaps of earlier runs, the one that this start ended included, are written down at once.
         let mut written = Vec::new();
         self.note_presence(&mut written).await;
+        self.rearm().await;
         loop {
             tokio::select! {
                 () = self.clock.tick(&mut ticks) => {}

@@ -19,7 +19,7 @@ use crate::health::Moment;
 use crate::http::{ApiError, FieldError, Path, Peer, Query, body, doc};
 use crate::ingest::Work;
 use crate::ingest::intake::{Outcome, Refusal};
-use crate::model::{AgentId, Caller, Condition, OTHER_MODELS, PolicyPatch, Scope, Status};
+use crate::model::{AgentId, AgentKey, Caller, Condition, OTHER_MODELS, PolicyPatch, Scope, Status};
 use crate::store::AgentRow;
 
 /// Rows of a status page when nothing is said.
@@ -101,15 +101,23 @@ pub(super) fn number(
     }
 }
 
+/// An agent by its number, else by its name or a former one.
 pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Arc<AgentRow>, ApiError> {
-    let missing = || ApiError::not_found("Agent");
-    let id = id.parse().map_err(|_| missing())?;
     // An agent of another project looks like no agent at all.
-    api.store.agent(AgentId(id)).await?.filter(|row| row.key.project == caller.project).ok_or_else(missing)
+    let of_project = |row: &Arc<AgentRow>| row.key.project == caller.project;
+    let found = match id.parse() {
+        Ok(id) => api.store.agent(AgentId(id)).await?.filter(of_project),
+        Err(_) => None,
+    };
+    let found = match (found, AgentKey::new(caller.project, id)) {
+        (None, Ok(key)) => api.store.agent_named(&key).await?,
+        (found, _) => found,
+    };
+    found.ok_or_else(|| ApiError::not_found("Agent"))
 }
 
 /// One agent, with every threshold it is judged by.
-#[utoipa::path(get, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(get, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     responses((status = 200, description = "The agent", body = schema::AgentWithPolicy, headers(("ETag" = String, description = "Names what can be set about the agent; goes into `If-Match` of a change"))), doc::Keyed, doc::Found))]
 async fn read(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = api.authorize(&headers, Scope::Read)?;
@@ -126,7 +134,8 @@ async fn show(api: &Api, row: &AgentRow) -> Result<Json<Value>, ApiError> {
     let project = api.project_name(row.key.project).await?;
     let policy = api.rules.policy(row.key.project, &row.key.name, &row.settings);
     let now = api.clock.now();
-    let mut view = view::agent_with_policy(row, &project, &policy, &api.presence.at(now), now);
+    let layers = api.rules.policy_layers(row.key.project, &row.key.name);
+    let mut view = view::agent_with_policy(row, &project, &policy, &layers, &api.presence.at(now), now);
     view["former_names"] = json!(api.store.aliases(row.id).await?);
     Ok(Json(view))
 }
@@ -167,7 +176,7 @@ pub(super) async fn told<T: DeserializeOwned>(
 }
 
 /// Everything that led to the status, what can change it next, and whether a restart would be allowed.
-#[utoipa::path(get, path = "/api/v1/agents/{id}/explain", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(get, path = "/api/v1/agents/{id}/explain", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     responses((status = 200, description = "What is behind its status", body = schema::Explained), doc::Keyed, doc::Found))]
 async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let caller = api.authorize(&headers, Scope::Read)?;
@@ -193,7 +202,7 @@ fn unpriced<'a>(api: &Api, row: &'a AgentRow) -> Vec<&'a str> {
 }
 
 /// For Kubernetes `livenessProbe`, Docker `HEALTHCHECK` and load balancers: 200, or 503 with the reason.
-#[utoipa::path(get, path = "/api/v1/agents/{id}/health", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(get, path = "/api/v1/agents/{id}/health", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     responses(doc::Keyed, doc::Found, (status = 200, description = "It works", body = schema::AgentHealth), (status = 503, description = "It does not, or the store is out of reach", body = schema::AgentHealth)))]
 async fn health(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = api.authorize(&headers, Scope::Read)?;
@@ -215,7 +224,7 @@ async fn health(State(api): State<Api>, Path(id): Path<String>, headers: HeaderM
 /// Changes settings by a JSON merge patch (RFC 7396) over what was set for the agent; `null` goes back to the
 /// configuration's value.
 /// With `If-Match` only when the settings are still those of that `ETag`.
-#[utoipa::path(patch, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["admin"])), params(("If-Match" = Option<String>, Header, description = "Only when the settings are still those of this `ETag`"), ("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(patch, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["admin"])), params(("If-Match" = Option<String>, Header, description = "Only when the settings are still those of this `ETag`"), ("id" = String, Path, description = "The agent's number or name", example = "7")),
     request_body(content = AgentSettings, description = "Settings to change; null goes back to the configuration's value", example = json!({"stalled_after": "15m", "budget": {"hourly_usd": 5}})),
     responses((status = 200, description = "The agent as it is now", body = schema::AgentWithPolicy), doc::Keyed, doc::Found, doc::Sent, doc::Stale))]
 async fn change(
@@ -275,7 +284,7 @@ fn merge(target: &mut Value, patch: Value) {
 }
 
 /// Stops watching an agent until it is resumed.
-#[utoipa::path(post, path = "/api/v1/agents/{id}/pause", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(post, path = "/api/v1/agents/{id}/pause", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     responses((status = 200, description = "The agent as it is now", body = schema::AgentWithPolicy), doc::Keyed, doc::Found))]
 async fn pause(
     State(api): State<Api>,
@@ -289,7 +298,7 @@ async fn pause(
 }
 
 /// Watches a paused agent again.
-#[utoipa::path(post, path = "/api/v1/agents/{id}/resume", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(post, path = "/api/v1/agents/{id}/resume", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     responses((status = 200, description = "The agent as it is now", body = schema::AgentWithPolicy), doc::Keyed, doc::Found))]
 async fn resume(
     State(api): State<Api>,
@@ -330,7 +339,7 @@ struct RestartQuery {
 }
 
 /// Asks a runner to restart an agent; while a restart is open, joins it.
-#[utoipa::path(post, path = "/api/v1/agents/{id}/restart", tag = "Commands", security(("api_key" = ["command"])), params(("id" = String, Path, description = "The agent's number", example = "7"), RestartQuery),
+#[utoipa::path(post, path = "/api/v1/agents/{id}/restart", tag = "Commands", security(("api_key" = ["command"])), params(("id" = String, Path, description = "The agent's number or name", example = "7"), RestartQuery),
     request_body(content = Option<RestartBody>, example = json!({"reason": "stuck since noon"})),
     responses((status = 202, description = "Queued", body = schema::Restart), (status = 200, description = "One was open already", body = schema::Restart), doc::Keyed, doc::Found, doc::Sent, doc::Conflict))]
 async fn restart(

@@ -42,7 +42,7 @@ async fn all(State(api): State<Api>, headers: HeaderMap, Query(page): Query<Page
 }
 
 /// What happened to one agent, newest first.
-#[utoipa::path(get, path = "/api/v1/agents/{id}/events", tag = "Events", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7"), Page),
+#[utoipa::path(get, path = "/api/v1/agents/{id}/events", tag = "Events", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number or name", example = "7"), Page),
     responses((status = 200, description = "Events", body = schema::EventPage), doc::Keyed, doc::Found, doc::Asked))]
 async fn of_agent(
     State(api): State<Api>,

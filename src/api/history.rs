@@ -109,7 +109,7 @@ pub struct Bucket {
 }
 
 /// What happened to an agent by minute, hour or day: uptime, cost, tokens, results, calls.
-#[utoipa::path(get, path = "/api/v1/agents/{id}/history", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number", example = "7"), Wanted),
+#[utoipa::path(get, path = "/api/v1/agents/{id}/history", tag = "Agents", security(("api_key" = ["read"])), params(("id" = String, Path, description = "The agent's number or name", example = "7"), Wanted),
     responses((status = 200, description = "What is known of that time", body = History), doc::Keyed, doc::Found, doc::Asked))]
 async fn history(
     State(api): State<Api>,

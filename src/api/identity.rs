@@ -70,7 +70,7 @@ async fn register(State(api): State<Api>, peer: Peer, request: Request) -> Resul
 }
 
 /// Gives an agent another name. What is sent under the old one still reaches it.
-#[utoipa::path(post, path = "/api/v1/agents/{id}/rename", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(post, path = "/api/v1/agents/{id}/rename", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     request_body(content = Name, example = json!({"agent": "research-agent"})),
     responses((status = 200, description = "The agent under its new name", body = schema::AgentWithPolicy), doc::Keyed, doc::Found, doc::Sent, doc::Conflict))]
 async fn rename(
@@ -89,7 +89,7 @@ async fn rename(
 
 /// Makes an agent part of another one: sums are added once, events and history change hands, and what is sent under its
 /// name reaches the other.
-#[utoipa::path(post, path = "/api/v1/agents/{id}/merge", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(post, path = "/api/v1/agents/{id}/merge", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     request_body(content = Merge, example = json!({"into": 8})),
     responses((status = 200, description = "The agent that both are now", body = schema::AgentWithPolicy), doc::Keyed, doc::Found, doc::Sent, doc::Conflict))]
 async fn merge(
@@ -108,7 +108,7 @@ async fn merge(
 }
 
 /// Ends an agent, with its events and its history. If it is heard again, it is a new one.
-#[utoipa::path(delete, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number", example = "7")),
+#[utoipa::path(delete, path = "/api/v1/agents/{id}", tag = "Agents", security(("api_key" = ["admin"])), params(("id" = String, Path, description = "The agent's number or name", example = "7")),
     responses((status = 204, description = "It is gone"), doc::Keyed, doc::Found))]
 pub async fn delete(
     State(api): State<Api>,

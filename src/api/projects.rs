@@ -43,6 +43,32 @@ pub struct View {
     /// How new names come to be agents: `open`, `strict` or `approve`.
     #[schema(example = "open")]
     pub registration: &'static str,
+    /// What its agents spend together, where the configuration gives it a budget.
+    #[schema(required)]
+    pub budget: Option<Budget>,
+}
+
+/// What a project may spend as a whole, and what it did. Decimal texts in US dollars.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProjectBudget)]
+pub struct Budget {
+    /// Spent in the last 60 minutes; `null` until something was spent under a budget.
+    #[schema(required, example = "1.204410000")]
+    pub spent_hour_usd: Option<String>,
+    /// What may be spent in 60 minutes.
+    #[schema(required, example = "20.000000000")]
+    pub limit_hour_usd: Option<String>,
+    /// Spent since midnight of `timezone`; `null` until something was spent under a budget.
+    #[schema(required, example = "7.310000000")]
+    pub spent_today_usd: Option<String>,
+    /// What may be spent on one day.
+    #[schema(required, example = json!(null))]
+    pub limit_day_usd: Option<String>,
+    /// Where the project's days begin and end.
+    #[schema(example = "UTC")]
+    pub timezone: String,
+    /// Whether more was spent than may be: its agents are `over_budget` then.
+    pub over_budget: bool,
 }
 
 /// A project to make.
@@ -102,6 +128,20 @@ fn may_see(caller: &Caller, project: &Project) -> bool {
     caller.global || caller.project == project.id
 }
 
+async fn budget(api: &Api, project: &Project) -> Result<Option<Budget>, ApiError> {
+    let Some(limits) = api.rules.project_budget(project.id) else { return Ok(None) };
+    let (state, _) = api.store.project_state(project.id).await?;
+    let spent = crate::health::spending(&state, api.clock.now());
+    Ok(Some(Budget {
+        spent_hour_usd: spent.map(|(hour, _)| hour.to_string()),
+        limit_hour_usd: limits.hourly.map(|limit| limit.to_string()),
+        spent_today_usd: spent.map(|(_, today)| today.to_string()),
+        limit_day_usd: limits.daily.map(|limit| limit.to_string()),
+        timezone: limits.timezone.iana_name().unwrap_or("UTC").to_owned(),
+        over_budget: state.over_budget,
+    }))
+}
+
 async fn view(api: &Api, project: &Project) -> Result<View, ApiError> {
     Ok(View {
         project_id: project.id.0,
@@ -109,5 +149,6 @@ async fn view(api: &Api, project: &Project) -> Result<View, ApiError> {
         agents: api.store.agents(project.id, 0, 0).await?.total,
         max_agents: api.rules.agents_max(project.id),
         registration: api.rules.registration(project.id).word(),
+        budget: budget(api, project).await?,
     })
 }

@@ -101,6 +101,10 @@ pub struct AgentWithPolicy {
     /// What was set for it by hand; the rest comes from the configuration.
     #[schema(value_type = AgentSettings)]
     pub settings: Map<String, Value>,
+    /// What sets a value of `policy`: `health`, `project` or `pattern …` of the configuration, or `agent` (by hand). Values
+    /// that are not here are built in.
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"interval": "pattern research-*", "budget.hourly_usd": "agent"}))]
+    pub policy_from: Map<String, Value>,
     /// Other names that still reach it, from renaming and merging.
     #[schema(example = json!(["reserch-agent"]))]
     pub former_names: Vec<String>,

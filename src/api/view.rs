@@ -68,12 +68,38 @@ pub fn agent(row: &AgentRow, project: &str, policy: &Policy, presence: &Presence
     })
 }
 
-/// The agent as JSON, with the policy it is judged by and what was set for it by hand.
-pub fn agent_with_policy(row: &AgentRow, project: &str, policy: &Policy, presence: &Presence, now: Timestamp) -> Value {
+/// The agent as JSON, with the policy it is judged by, what was set for it by hand, and what of the policy the
+/// configuration's `layers` set.
+pub fn agent_with_policy(
+    row: &AgentRow,
+    project: &str,
+    policy: &Policy,
+    layers: &[(String, PolicyPatch)],
+    presence: &Presence,
+    now: Timestamp,
+) -> Value {
     let mut view = agent(row, project, policy, presence, now);
     view["policy"] = json!(PolicyPatch::of(policy));
     view["settings"] = json!(*row.settings);
+    let mut from = Map::new();
+    let own = ("agent".to_owned(), (*row.settings).clone());
+    for (layer, patch) in layers.iter().chain([&own]) {
+        note_layer(&mut from, "", &json!(patch), layer);
+    }
+    view["policy_from"] = Value::Object(from);
     view
+}
+
+/// Notes that `layer` sets every value of `patch`, over what layers below it set.
+fn note_layer(from: &mut Map<String, Value>, prefix: &str, patch: &Value, layer: &str) {
+    for (name, value) in patch.as_object().into_iter().flatten() {
+        let path = format!("{prefix}{name}");
+        if value.is_object() {
+            note_layer(from, &format!("{path}."), value, layer);
+        } else {
+            from.insert(path, layer.into());
+        }
+    }
 }
 
 fn models(row: &AgentRow) -> Map<String, Value> {

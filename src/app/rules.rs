@@ -61,6 +61,10 @@ impl Rules for ConfigRules {
         self.with_name(project, |name| self.config.policy_for(name, agent, settings))
     }
 
+    fn policy_layers(&self, project: ProjectId, agent: &str) -> Vec<(String, PolicyPatch)> {
+        self.with_name(project, |name| self.config.policy_layers(name, agent))
+    }
+
     fn agents_max(&self, project: ProjectId) -> u64 {
         self.with_name(project, |name| self.config.project(name).max_agents.into())
     }

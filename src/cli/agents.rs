@@ -204,9 +204,8 @@ fn show(agent: &Value) -> String {
     }
     out.push_str("totals\n");
     list(&mut out, "", &agent["totals"]);
-    out.push_str("policy (* set for this agent)\n");
-    let set = &agent["settings"];
-    policy(&mut out, "", &agent["policy"], set);
+    out.push_str("policy, and what sets it where it is not built in\n");
+    policy(&mut out, "", &agent["policy"], &agent["policy_from"]);
     out
 }
 
@@ -220,14 +219,17 @@ fn list(out: &mut String, prefix: &str, values: &Value) {
     }
 }
 
-fn policy(out: &mut String, prefix: &str, values: &Value, set: &Value) {
+fn policy(out: &mut String, prefix: &str, values: &Value, from: &Value) {
     for (name, value) in values.as_object().into_iter().flatten() {
+        let path = format!("{prefix}{name}");
         if value.is_object() {
-            policy(out, &format!("{prefix}{}.", safe(name)), value, &set[name]);
+            policy(out, &format!("{path}."), value, from);
             continue;
         }
-        let mark = if set[name].is_null() { " " } else { "*" };
-        out.push_str(&format!("{mark} {:<30} {}\n", format!("{prefix}{}", safe(name)), text(value)));
+        let layer = from[&path].as_str().map_or_else(String::new, safe);
+        let line = format!("  {:<30} {:<12} {layer}", safe(&path), text(value));
+        out.push_str(line.trim_end());
+        out.push('\n');
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// What holds for a project that was not named.
     unnamed: ProjectSettings,
+    /// What the section `health` sets, as it was written.
+    written_health: PolicyPatch,
 }
 
 impl Config {
@@ -132,6 +134,7 @@ impl Config {
             telemetry: Telemetry::resolve(&raw.telemetry),
             unnamed: ProjectSettings::resolve(raw::Project::default(), &root, &health, check),
             health,
+            written_health: raw.health,
         }
     }
 
@@ -144,5 +147,12 @@ impl Config {
     /// `agents` that matches its name in their order, then the agent's own `overrides`.
     pub fn policy_for(&self, project: &str, agent: &str, overrides: &PolicyPatch) -> Arc<Policy> {
         self.project(project).policy_for(agent, overrides)
+    }
+
+    /// What the configuration sets of that, layer over layer: `health`, `project`, `pattern research-*`.
+    pub fn policy_layers(&self, project: &str, agent: &str) -> Vec<(String, PolicyPatch)> {
+        let mut layers = vec![("health".to_owned(), self.written_health.clone())];
+        layers.extend(self.project(project).layers_for(agent));
+        layers
     }
 }

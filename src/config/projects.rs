@@ -96,6 +96,15 @@ impl ProjectSettings {
     }
 }
 
+impl ProjectSettings {
+    /// What the project sets for the agent of this name, layer over layer, each with what it is called.
+    pub(super) fn layers_for<'a>(&'a self, agent: &'a str) -> impl Iterator<Item = (String, PolicyPatch)> + 'a {
+        let rules = self.agents.iter().filter(|rule| rule.pattern.matches(agent));
+        std::iter::once(("project".to_owned(), self.health.clone()))
+            .chain(rules.map(|rule| (format!("pattern {}", rule.pattern), rule.health.clone())))
+    }
+}
+
 impl AgentRule {
     fn resolve(raw: raw::AgentRule, at: &KeyPath, base: &Policy, check: &mut Checker<'_>) -> Option<Self> {
         check.policy(&at.key("health"), &raw.health, base);

@@ -41,6 +41,13 @@ pub fn fleet(project: &ProjectState, counts: &ProjectCounts, now: Timestamp) -> 
     Fleet { over_budget: project.over_budget, halted: project.failed_in_row >= FAILED_MAX, room_at }
 }
 
+/// What all agents of the project spent in the last hour and on the running day; `None` while that is not counted.
+pub fn spending(project: &ProjectState, now: Timestamp) -> Option<(Money, Money)> {
+    let (hour, today) = budget::sums(project.spend.as_deref()?, now);
+    let is_over = project.spend.as_ref().is_some_and(|spend| now >= spend.day_ends);
+    Some((hour, if is_over { Money::default() } else { today }))
+}
+
 /// An automatic restart was asked for.
 pub fn restart_asked(project: &mut ProjectState, now: Timestamp) {
     if project.restarts.len() >= RESTARTS_PER_MINUTE {

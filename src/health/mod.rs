@@ -22,6 +22,6 @@ mod usage;
 
 pub use apply::{Effects, Moment, RestartWish, apply, warning};
 pub use explain::explain;
-pub use fleet::{Fleet, fleet, restart_asked, restart_ended, spent};
+pub use fleet::{Fleet, fleet, restart_asked, restart_ended, spending, spent};
 pub use group::{group_event, is_group_silent};
 pub use reason::{Finding, active, finding, reason};

@@ -42,6 +42,8 @@ pub struct LoadSet {
     pub open_commands: Vec<ProjectId>,
     /// Maintenance windows by number.
     pub windows: Vec<WindowId>,
+    /// Maintenance windows that are for one of these agents alone.
+    pub windows_of: Vec<AgentId>,
     /// How many numbers for new windows are wanted.
     pub new_windows: usize,
 }

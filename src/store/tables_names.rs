@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::tables::Tables;
 use super::{AgentRow, LoadSet, Loaded};
-use crate::model::{AgentId, AgentKey, MaintenanceWindow, ProjectCounts, ProjectId, Registration, WindowId};
+use crate::model::{AgentId, AgentKey, Covers, MaintenanceWindow, ProjectCounts, ProjectId, Registration, WindowId};
 
 /// How alike two names must be to be told as "did you mean", from 0 to 1.
 const SIMILAR_MIN: f64 = 0.8;
@@ -83,6 +83,10 @@ impl Tables {
         }
         let found = set.windows.iter().filter_map(|id| self.windows.get(id));
         loaded.windows = found.map(|window| (window.id, window.clone())).collect();
+        if !set.windows_of.is_empty() {
+            let own = |w: &&MaintenanceWindow| matches!(w.covers, Covers::Agent(id) if set.windows_of.contains(&id));
+            loaded.windows.extend(self.windows.values().filter(own).map(|w| (w.id, w.clone())));
+        }
     }
 
     /// Names of a project that wait or were turned away, in order.

@@ -96,6 +96,12 @@ impl Gateway {
         self.launch().await;
     }
 
+    /// Ends the gateway and starts it again on the same data with another configuration.
+    pub async fn restart_with(&mut self, yaml: &str) {
+        self.yaml = yaml.to_owned();
+        self.restart().await;
+    }
+
     pub async fn stop(mut self) {
         self.app.take().unwrap().stop().await;
     }

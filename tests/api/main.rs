@@ -7,6 +7,7 @@ mod docs;
 mod gateway;
 mod limits;
 mod matrix;
+mod operations;
 mod pings;
 mod registration;
 mod slow;

@@ -7,7 +7,8 @@ use super::Planner;
 use super::absorb::absorb;
 use crate::ingest::intake::Refusal;
 use crate::model::{
-    Actor, AgentId, AgentKey, AuditDraft, Body, CommandState, Decision, Deed, ProjectCounts, Rollup, Sums,
+    Actor, AgentId, AgentKey, AuditDraft, Body, CommandState, Covers, Decision, Deed, MaintenanceWindow, ProjectCounts,
+    Rollup, Sums,
 };
 
 /// What becomes of a name that an agent no longer has.
@@ -83,6 +84,7 @@ impl Planner<'_> {
         let (into_key, after) = (row.key.clone(), row.state.counts());
         self.counts.entry(project).or_default().replace(before, after);
         self.cancel_open(from, &format!("the agent became part of {:?}", into_key.name));
+        self.hand_over_windows(from, Some(into));
         self.writes.moved.push((from, into));
         self.writes.removed.push(from);
         self.writes.aliases.push((from_row.key.clone(), former.leads_to(into)));
@@ -103,6 +105,7 @@ impl Planner<'_> {
     pub(super) fn remove(&mut self, id: AgentId) -> Result<(), Refusal> {
         self.take_out(id).ok_or(Refusal::NoAgent)?;
         self.cancel_open(id, "the agent was deleted");
+        self.hand_over_windows(id, None);
         self.writes.events.retain(|event| event.agent != Some(id));
         self.writes.rollups.retain(|rollup| rollup.agent != id);
         self.writes.removed.push(id);
@@ -118,6 +121,21 @@ impl Planner<'_> {
             self.changed.retain(|changed| *changed != id);
         }
         Some(row)
+    }
+
+    /// Maintenance windows that are for `from` alone are for `into` now; without one they end.
+    fn hand_over_windows(&mut self, from: AgentId, into: Option<AgentId>) {
+        let own: Vec<_> = self.windows.values().filter(|w| w.covers == Covers::Agent(from)).cloned().collect();
+        for window in own {
+            let id = window.id;
+            let kept = into.map(|agent| MaintenanceWindow { covers: Covers::Agent(agent), ..window });
+            match &kept {
+                Some(window) => self.windows.insert(id, window.clone()),
+                None => self.windows.remove(&id),
+            };
+            self.writes.windows.retain(|(written, _)| *written != id);
+            self.writes.windows.push((id, kept));
+        }
     }
 
     fn cancel_open(&mut self, agent: AgentId, why: &str) {

@@ -32,6 +32,11 @@ use super::traces::{self, TraceRules};
 pub trait Rules: Send + Sync + 'static {
     /// The policy of an agent with these settings of its own.
     fn policy(&self, project: ProjectId, agent: &str, settings: &PolicyPatch) -> Arc<Policy>;
+    /// What the configuration sets for an agent of this name, layer over layer, each with what it is called; values that
+    /// no layer sets are built in.
+    fn policy_layers(&self, _project: ProjectId, _agent: &str) -> Vec<(String, PolicyPatch)> {
+        Vec::new()
+    }
     /// How many agents the project may have.
     fn agents_max(&self, project: ProjectId) -> u64;
     /// What the project may spend as a whole; `None` when nobody said.
@@ -99,8 +104,11 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
             Work::CommandResult { id, .. } => set.commands.push(*id),
             Work::CommandDeadlines(ids) => set.commands.extend(ids),
             Work::Administer(change) => match &**change {
-                // The open commands of an agent that ends are called off.
-                Change::Merge { .. } | Change::Remove(_) => set.open_commands.push(intake.project),
+                // The open commands of an agent that ends are called off; windows that were for it alone end or follow.
+                Change::Merge { from: id, .. } | Change::Remove(id) => {
+                    set.open_commands.push(intake.project);
+                    set.windows_of.push(*id);
+                }
                 Change::PutWindow(window) if window.id == WindowId(0) => set.new_windows += 1,
                 Change::PutWindow(MaintenanceWindow { id, .. }) | Change::DropWindow(id) => set.windows.push(*id),
                 _ => {}

@@ -145,17 +145,20 @@ async fn receive<S: Submit>(State(hook): State<LangfuseWebhook<S>>, request: Req
     let body::Whole { raw, decoded: body } = body::read_whole(&parts.headers, body, BODY_BYTES_MAX).await?;
     let onward = hook.forward.http(Signal::Webhooks, "", &parts.headers, raw, body.clone());
     let now = hook.clock.now();
-    if !hook.settings.signing_secrets.is_empty() {
+    let signed_at = if hook.settings.signing_secrets.is_empty() {
+        None
+    } else {
         // Langfuse sends its bytes as they were signed. Should a proxy have compressed them, what was signed is what
         // comes out of that again.
         let wall = hook.clock.wall();
-        signature::verify(&parts.headers, &body, &hook.settings.signing_secrets, wall, hook.settings.tolerance)
-            .map_err(|flaw| ApiError::new(StatusCode::UNAUTHORIZED, format!("Invalid signature: {flaw}")))?;
-    }
+        let secs =
+            signature::verify(&parts.headers, &body, &hook.settings.signing_secrets, wall, hook.settings.tolerance);
+        Some(secs.map_err(|flaw| ApiError::new(StatusCode::UNAUTHORIZED, format!("Invalid signature: {flaw}")))?)
+    };
     let text = wire::text(&body)?;
     let json: Value = serde_json::from_str(text).map_err(|e| wire::invalid(text, &e))?;
     let submit = |elements: &[Element<'_>]| {
-        let notices = elements.iter().map(|e| notice::build(e, caller.project, now)).collect();
+        let notices = elements.iter().map(|e| notice::build(e, caller.project, now, signed_at)).collect();
         hook.submit(caller.project, body.len(), elements.iter().map(|e| e.kind).collect(), notices)
     };
     let response = match envelope::classify(&json) {

@@ -45,8 +45,8 @@ const KEPT: [(&str, &[&str]); 21] = [
 const LINKS: [(&str, &[&str]); 3] =
     [("permalink", &["permalink"]), ("data_permalink", &["dataPermalink", "data_permalink"]), ("url", &["url"])];
 
-/// Makes the notice of `element`.
-pub fn build(element: &Element<'_>, project: ProjectId, received_at: Timestamp) -> Notice {
+/// Makes the notice of `element`; `signed_at` is the time in its signature, if it had one that holds.
+pub fn build(element: &Element<'_>, project: ProjectId, received_at: Timestamp, signed_at: Option<i64>) -> Notice {
     let tone = tone::of(element);
     let ids = Ids::of(element);
     Notice {
@@ -54,7 +54,7 @@ pub fn build(element: &Element<'_>, project: ProjectId, received_at: Timestamp) 
         candidates: candidates::of(element),
         message: tone::message(element),
         tone,
-        dedup: Some(DedupKey::of(project, "langfuse", &ids.content(element, tone, received_at))),
+        dedup: Some(DedupKey::of(project, "langfuse", &ids.content(element, tone, received_at, signed_at))),
         received_at,
         evidence: evidence(element, &ids),
     }
@@ -98,7 +98,7 @@ impl<'v> Ids<'v> {
     }
 
     /// What is the same for every delivery of one element and different for another one.
-    fn content(&self, element: &Element<'_>, tone: Tone, received_at: Timestamp) -> Vec<u8> {
+    fn content(&self, element: &Element<'_>, tone: Tone, received_at: Timestamp, signed_at: Option<i64>) -> Vec<u8> {
         let parts = match self {
             Self { envelope: Some(id), trace: None, observation: None } => json!(["envelope", id]),
             // With the tone: the same trace may come first while it runs, and again when it has failed.
@@ -106,7 +106,11 @@ impl<'v> Ids<'v> {
             Self { trace: Some(_), .. } | Self { observation: Some(_), .. } => {
                 json!(["trace", self.trace, self.observation, event(tone)])
             }
-            _ => json!(["content", element.value, element.wrapper, received_at.as_secs() / SAME_CONTENT_SECS]),
+            // Every try of one delivery has one signature, and another delivery has a later one.
+            _ => match signed_at {
+                Some(secs) => json!(["signed", element.value, element.wrapper, secs]),
+                None => json!(["content", element.value, element.wrapper, received_at.as_secs() / SAME_CONTENT_SECS]),
+            },
         };
         parts.to_string().into_bytes()
     }

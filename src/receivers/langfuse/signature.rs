@@ -2,8 +2,9 @@
 //! HMAC-SHA256, keyed with the whole secret as text (its `lf-whsec_` included, nothing decoded), over `<t>.<raw body>`.
 //!
 //! A signature that comes again is *not* refused: Langfuse makes up to four tries of one delivery with one and the same
-//! signature, and switches the automation off after five failed deliveries. What a replay could do is prevented by the
-//! notice's dedup key instead: it is answered as a duplicate and has no effect.
+//! signature, and switches the automation off after five failed deliveries, so that a lost answer would count against it.
+//! What a replay could do is prevented instead: it is answered as a duplicate and has no effect. That is remembered for two
+//! hours, longer than any signature is taken (`signature_tolerance` is at most one), after which it is refused by its time.
 
 use std::time::Duration;
 
@@ -39,13 +40,14 @@ pub enum Flaw {
 ///
 /// One of `secrets` must fit, so that a secret can be replaced without a gap. Comparison takes the same time whatever
 /// the digits are, and whichever of the secrets fits. `tolerance` is how far the signature's time may be from `now`.
+/// Gives the signature's time, in seconds since the epoch.
 pub fn verify(
     headers: &HeaderMap,
     body: &[u8],
     secrets: &[SecretString],
     now: Timestamp,
     tolerance: Duration,
-) -> Result<(), Flaw> {
+) -> Result<i64, Flaw> {
     let mut values = headers.get_all(HEADER).iter();
     let value = values.next().ok_or(Flaw::Missing)?;
     if values.next().is_some() {
@@ -60,7 +62,7 @@ pub fn verify(
     for digits in secrets.iter().filter_map(|secret| sign(secret, time, body)) {
         fits |= digits.ct_eq(&told);
     }
-    if bool::from(fits) { Ok(()) } else { Err(Flaw::Mismatch) }
+    if bool::from(fits) { Ok(secs) } else { Err(Flaw::Mismatch) }
 }
 
 /// The signature of `body` at `time`; `None` for an empty secret, with which anybody could sign.
@@ -125,7 +127,7 @@ mod tests {
     fn check(header: &str, body: &[u8], secrets: &[SecretString], now: Timestamp) -> Result<(), Flaw> {
         let headers: HeaderMap =
             [(axum::http::HeaderName::from_static(HEADER), header.parse().unwrap())].into_iter().collect();
-        verify(&headers, body, secrets, now, TOLERANCE)
+        verify(&headers, body, secrets, now, TOLERANCE).map(|secs| assert_eq!(secs, 1_795_318_398))
     }
 
     fn good() -> String {

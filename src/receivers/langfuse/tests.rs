@@ -160,9 +160,23 @@ async fn one_element_has_one_key_however_often_it_comes() {
 async fn content_without_id_is_new_again_after_a_while() {
     let body = json!({"status": "error", "agent": "a"});
     let Content::One(Some(element)) = envelope::classify(&body) else { panic!() };
-    let key = |secs: i64| notice::build(&element, ProjectId(1), Timestamp::from_secs(6_000_000 + secs)).dedup;
+    let key = |secs: i64| notice::build(&element, ProjectId(1), Timestamp::from_secs(6_000_000 + secs), None).dedup;
     assert_eq!(key(0), key(599));
     assert_ne!(key(0), key(3600));
+}
+
+/// SEC-5: every try of one signed delivery is one notice, however late it comes within the tolerance.
+#[tokio::test]
+async fn sec_5_a_replayed_signature_is_the_same_notice_also_without_an_id() {
+    let body = json!({"status": "error", "agent": "a"});
+    let Content::One(Some(element)) = envelope::classify(&body) else { panic!() };
+    let key = |secs: i64, signed_at: i64| {
+        notice::build(&element, ProjectId(1), Timestamp::from_secs(6_000_000 + secs), Some(signed_at)).dedup
+    };
+    // Unsigned content is the same for ten minutes of the clock; a signature's is its own over that edge.
+    assert_eq!(key(599, 6_000_590), key(601, 6_000_590));
+    assert_eq!(key(0, 6_000_590), key(3600, 6_000_590));
+    assert_ne!(key(0, 6_000_590), key(0, 6_000_591), "the same words, signed anew, are news");
 }
 
 #[tokio::test]
@@ -260,7 +274,7 @@ proptest! {
         body[at] = json!({"prompt": "SECRET", "agent": "x", "name": "SECRET"});
         let body = if wrap { json!({"trace": body, at: "SECRET"}) } else { body };
         let Content::One(Some(element)) = envelope::classify(&body) else { panic!() };
-        let notice = notice::build(&element, ProjectId(1), NOW);
+        let notice = notice::build(&element, ProjectId(1), NOW, None);
         prop_assert!(!notice.evidence.to_string().contains("SECRET"), "{}", notice.evidence);
         prop_assert!(!notice.message.contains("SECRET"));
     }
