@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 from test_crash import COST, Sender, check, finish
-from test_vectors import T0, Told
+from test_vectors import T0, told  # noqa: F401 (a fixture)
 
 ROUNDS = 24
 # The story begins at 11:06:40; each round is this long, so that two hours end on the way.
@@ -24,8 +24,8 @@ def history(gateway, agent, resolution):
     return len(buckets), sums, sum(Decimal(bucket["cost_usd"] or 0) for bucket in buckets)
 
 
-def test_history_adds_up_to_what_was_acknowledged_after_kill_9(tmp_path):
-    gateway = Told(tmp_path).start()
+def test_history_adds_up_to_what_was_acknowledged_after_kill_9(told):
+    gateway = told()
     load = [Sender(f"keyed-{number}", "keyed") for number in range(3)]
     for number in range(ROUNDS):
         stop = threading.Event()
@@ -55,4 +55,3 @@ def test_history_adds_up_to_what_was_acknowledged_after_kill_9(tmp_path):
             assert sums["heartbeats"] == sums["tokens"] == kept, (sender.agent, resolution, sums, kept)
             assert cost == kept * COST, (sender.agent, resolution, cost, kept)
         print(f"{sender.agent}: {kept} acknowledged, and in the history")
-    gateway.stop()

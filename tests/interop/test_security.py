@@ -136,8 +136,8 @@ def test_SEC_5_langfuse_signatures(gateway_factory):
     # Without an id the signature itself tells a replay from the same words said again.
     body = json.dumps({"status": "error", "agent": "signed-agent"}).encode()
     first, second = signed(body), signed(body, at=int(time.time()) - 5)
-    told = [send(body, headers)[2]["duplicate"] for headers in (first, first, second, first, second)]
-    assert told == [False, True, False, True, True], "a replay has no effect, a new delivery has"
+    repeats = [send(body, headers)[2]["duplicate"] for headers in (first, first, second, first, second)]
+    assert repeats == [False, True, False, True, True], "a replay has no effect, a new delivery has"
     unsigned = gateway_factory()
     assert unsigned.request("POST", "/api/v1/webhooks/langfuse", raw=body, key=None)[0] == 401
     assert unsigned.request("POST", "/api/v1/webhooks/langfuse", raw=body)[0] == 200
