@@ -1,5 +1,7 @@
 //! What can be asked of the committer, and what it answers. Every change of stored state is one of these.
 
+use std::sync::Arc;
+
 use super::administer::{Audited, Change, Changed};
 pub use super::refusal::Refusal;
 use crate::model::{
@@ -91,7 +93,7 @@ pub enum Work {
     /// Leases or last moments of commands (of any project) may have passed. → [`Outcome::Done`]
     CommandDeadlines(Vec<CommandId>),
     /// Deadlines of traces (of any project) may have passed: which, and of which service. → [`Outcome::Done`]
-    TraceDeadlines(Vec<(TraceKey, String)>),
+    TraceDeadlines(Vec<(TraceKey, Arc<str>)>),
     /// A change by an administrator. → [`Outcome::Administered`]
     Administer(Box<Change>),
     /// Something that somebody answers for. → the outcome of the work inside

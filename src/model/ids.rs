@@ -75,6 +75,16 @@ impl AgentKey {
         Ok(Self { project, name: name.into() })
     }
 
+    /// As [`AgentKey::lenient`]. A name that is in order, as almost all are, is shared, not copied.
+    pub fn shared(project: ProjectId, name: &Arc<str>) -> Option<Self> {
+        let is_plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let has_ends = !name.is_empty() && !name.starts_with(' ') && !name.ends_with(' ');
+        if is_plain && has_ends && name.len() <= AGENT_NAME_BYTES_MAX {
+            return Some(Self { project, name: name.clone() });
+        }
+        Self::lenient(project, name)
+    }
+
     /// As [`AgentKey::new`], but makes the best of any text: control characters become spaces, the end is cut.
     /// For names that arrive inside telemetry, where refusing would lose data. `None` when nothing is left.
     pub fn lenient(project: ProjectId, name: &str) -> Option<Self> {
@@ -158,6 +168,9 @@ mod tests {
         assert_eq!(key("a\nb"), Some("a b".into()));
         assert_eq!(key(&"é".repeat(150)).map(|n| n.len()), Some(200));
         assert_eq!(key("\n"), None);
+        for name in ["a\nb", "é", " a", "a ", "a b", "", " ", "~", "\u{7f}", &"x".repeat(200), &"x".repeat(201)] {
+            assert_eq!(AgentKey::shared(ProjectId(1), &name.into()), AgentKey::lenient(ProjectId(1), name), "{name:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Everything that comes in becomes an [`Observation`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -308,7 +309,7 @@ pub struct Activity {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelCalls {
     /// The model's name as reported; empty when unknown.
-    pub model: String,
+    pub model: Arc<str>,
     /// Finished calls, failed ones included.
     pub calls: u64,
     /// Of these, the failed ones.

@@ -1,5 +1,7 @@
 //! A span as it is remembered: what the receivers make of any convention, and what the trace fold reads.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{SpanId, Timestamp, TraceId, Usage};
@@ -16,9 +18,9 @@ pub struct SpanFacts {
     /// What kind of work it is.
     pub class: SpanClass,
     /// The agent the span itself names; in a trace's row the agent it counts for, once that is decided.
-    pub agent: Option<String>,
+    pub agent: Option<Arc<str>>,
     /// The model of a model call.
-    pub model: Option<String>,
+    pub model: Option<Arc<str>>,
     /// Digest of the instrumentation that made the span.
     pub scope: u32,
     /// The instrumentation is the provider's own SDK, which others may wrap.
@@ -40,7 +42,7 @@ pub struct SpanFacts {
     /// End by the sender's clock.
     pub end: Timestamp,
     /// The failure, when the span failed.
-    pub failure: Option<Failure>,
+    pub failure: Option<Box<Failure>>,
     /// It has only been told to have begun: it is a sign of life, and counts once its end is told.
     pub open: bool,
 }
@@ -83,7 +85,7 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolKey {
     /// The tool's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Digest of name and canonical arguments; `None` when the arguments are not on the wire.
     pub digest: Option<u64>,
 }
@@ -122,7 +124,7 @@ pub struct TraceSpans {
     /// The trace on the wire.
     pub trace: TraceId,
     /// `service.name` of the resource: the agent of spans that name none.
-    pub service: String,
+    pub service: Arc<str>,
     /// The project that a rule names for the resource; `None`: that of the sender's key.
     pub project: Option<String>,
     /// Spans that are known already have new facts; otherwise they were sent again and change nothing.

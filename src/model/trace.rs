@@ -1,6 +1,6 @@
 //! What is remembered of one trace while its spans arrive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,11 +27,11 @@ pub struct TraceRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceHead {
     /// `service.name` of the first resource that sent a span of it.
-    pub service: String,
+    pub service: Arc<str>,
     /// When a span of it arrived last.
     pub touched_at: Timestamp,
     /// What has been counted so far, by agent. It never goes down: a correction waits until later counts exceed it.
-    pub counted: BTreeMap<String, TraceTotals>,
+    pub counted: BTreeMap<Arc<str>, Box<TraceTotals>>,
     /// The agent of spans that name none and have no agent above them, once the first of them was counted.
     pub home: Option<Home>,
     /// Since when a span waits for the span that names its agent.
@@ -45,7 +45,7 @@ pub struct TraceHead {
 impl Default for TraceHead {
     fn default() -> Self {
         Self {
-            service: String::new(),
+            service: Arc::default(),
             touched_at: Timestamp::default(),
             counted: BTreeMap::new(),
             home: None,
@@ -60,7 +60,7 @@ impl Default for TraceHead {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Home {
     /// Its name.
-    pub agent: String,
+    pub agent: Arc<str>,
     /// Only for want of a better one: nobody had named an agent when waiting came to its end.
     pub provisional: bool,
 }
@@ -69,7 +69,7 @@ pub struct Home {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceTotals {
     /// Model calls by model: finished ones, and of these the failed ones.
-    pub models: BTreeMap<String, (u64, u64)>,
+    pub models: BTreeMap<Arc<str>, (u64, u64)>,
     /// What all of it used.
     pub usage: Usage,
     /// Finished runs.
@@ -142,7 +142,7 @@ pub struct ServiceKey {
     /// The project.
     pub project: ProjectId,
     /// `service.name`.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// What was learned of a service from its traces.
@@ -157,7 +157,7 @@ pub struct ServiceRow {
     /// How often a run of it was given up before one was ever told, at most [`GIVEN_UP_MAX`].
     pub given_up: u8,
     /// Newest model calls that another instrumentation may tell of too, oldest first; at most [`RECENT_CALLS_MAX`].
-    pub recent_calls: Vec<RecentCall>,
+    pub recent_calls: VecDeque<RecentCall>,
 }
 
 /// After so many traces whose calls stayed without the span above them, and none with a run, the service is taken to
@@ -174,14 +174,14 @@ pub enum ServiceAgents {
     #[default]
     Unknown,
     /// All of its traces are about this one.
-    Only(String),
+    Only(Arc<str>),
     /// There are several: each trace has to tell itself.
     Several,
 }
 
 impl ServiceRow {
     /// The agent that all traces of the service are about, where there is but one.
-    pub fn only(&self) -> Option<&str> {
+    pub fn only(&self) -> Option<&Arc<str>> {
         match &self.agents {
             ServiceAgents::Only(name) => Some(name),
             ServiceAgents::Unknown | ServiceAgents::Several => None,

@@ -10,15 +10,15 @@ pub mod sqlite;
 mod tables;
 mod tables_names;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, AuditDraft, AuditRow, Command, CommandId, DedupKey, Event, EventDraft,
-    EventId, History, MaintenanceWindow, PolicyPatch, Project, ProjectCounts, ProjectId, ProjectState, Registration,
-    Rollup, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, WindowId,
+    EventId, History, MaintenanceWindow, PolicyPatch, Project, ProjectCounts, ProjectId, ProjectState, QuickMap,
+    QuickSet, Registration, Rollup, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, WindowId,
 };
 
 pub use error::StoreError;
@@ -93,33 +93,33 @@ impl AgentRow {
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The agents found, by number.
-    pub agents: HashMap<AgentId, Arc<AgentRow>>,
+    pub agents: QuickMap<AgentId, Arc<AgentRow>>,
     /// Numbers of the agents found or reserved, by name.
-    pub agent_ids: HashMap<AgentKey, AgentId>,
+    pub agent_ids: QuickMap<AgentKey, AgentId>,
     /// Numbers reserved for agents that do not exist. They come to exist when the plan writes them.
-    pub reserved: HashSet<AgentId>,
+    pub reserved: QuickSet<AgentId>,
     /// How many agents each project of the load set has, and how many are silent.
-    pub counts: HashMap<ProjectId, ProjectCounts>,
+    pub counts: QuickMap<ProjectId, ProjectCounts>,
     /// What is remembered of each of these projects as a whole.
-    pub projects: HashMap<ProjectId, ProjectState>,
+    pub projects: QuickMap<ProjectId, ProjectState>,
     /// The traces found.
-    pub traces: HashMap<TraceKey, Arc<TraceRow>>,
+    pub traces: QuickMap<TraceKey, Arc<TraceRow>>,
     /// What was learned of the services found.
-    pub services: HashMap<ServiceKey, Arc<ServiceRow>>,
+    pub services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     /// The keys that have been seen before.
-    pub seen: HashSet<DedupKey>,
+    pub seen: QuickSet<DedupKey>,
     /// The commands found.
-    pub commands: HashMap<CommandId, Command>,
+    pub commands: QuickMap<CommandId, Command>,
     /// Of the names looked up that are no agents, those that wait for approval or were turned away.
-    pub registrations: HashMap<AgentKey, Registration>,
+    pub registrations: QuickMap<AgentKey, Registration>,
     /// How many names of each project of the load set wait or were turned away.
-    pub registration_counts: HashMap<ProjectId, usize>,
+    pub registration_counts: QuickMap<ProjectId, usize>,
     /// The windows asked for.
-    pub windows: HashMap<WindowId, MaintenanceWindow>,
+    pub windows: QuickMap<WindowId, MaintenanceWindow>,
     /// The numbers reserved for new windows.
     pub new_windows: Vec<WindowId>,
     /// How many windows each project has.
-    pub window_counts: HashMap<ProjectId, usize>,
+    pub window_counts: QuickMap<ProjectId, usize>,
 }
 
 /// What a plan wants written, all or nothing. Where order matters: projects come first, then agents change hands and
@@ -286,7 +286,7 @@ pub trait Store: Send + Sync + 'static {
     async fn due_commands(&self, now: Timestamp, limit: usize) -> Result<Vec<CommandId>, StoreError>;
 
     /// Traces whose deadline is `now` or earlier, oldest deadline first, each with its service.
-    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, String)>, StoreError>;
+    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError>;
 
     /// One agent.
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError>;

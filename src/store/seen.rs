@@ -1,9 +1,9 @@
 //! The keys of what has had its effect, in segments of a fixed size: a single large table would stall everything while it
 //! grows, and forgetting by age would look at every key.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::model::{DedupKey, Timestamp};
+use crate::model::{DedupKey, QuickMap, Timestamp};
 
 /// Keys in a segment.
 const SEGMENT_KEYS: usize = 65_536;
@@ -22,7 +22,7 @@ pub struct Seen {
 
 #[derive(Debug, Default)]
 struct Segment {
-    keys: HashMap<DedupKey, Timestamp>,
+    keys: QuickMap<DedupKey, Timestamp>,
     newest: Timestamp,
 }
 

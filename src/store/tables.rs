@@ -1,14 +1,15 @@
 //! The decoded tables that live in memory: what loading reads and what a committed write set changes. Both the memory
 //! store and the SQLite store (which adds durability) are built on it, so that loading costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::seen::Seen;
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
     AgentId, AgentKey, ApiKey, Command, CommandId, Event, EventId, MaintenanceWindow, Project, ProjectCounts,
-    ProjectId, ProjectState, Registration, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, WindowId,
+    ProjectId, ProjectState, QuickMap, Registration, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
+    WindowId,
 };
 
 /// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
@@ -25,25 +26,25 @@ pub const ENDED_COMMANDS_MAX: usize = 10_000;
 pub struct Tables {
     pub agents: BTreeMap<AgentId, Arc<AgentRow>>,
     /// Agents by name, their former names included.
-    pub(super) by_key: HashMap<AgentKey, AgentId>,
+    pub(super) by_key: QuickMap<AgentKey, AgentId>,
     /// Former names of agents.
-    pub(super) aliases: HashMap<AgentId, BTreeSet<Arc<str>>>,
+    pub(super) aliases: QuickMap<AgentId, BTreeSet<Arc<str>>>,
     pub registrations: BTreeMap<AgentKey, Registration>,
     pub windows: BTreeMap<WindowId, MaintenanceWindow>,
     /// The highest number of a window ever given out.
     pub last_window: i64,
-    pub(super) by_project: HashMap<ProjectId, BTreeSet<AgentId>>,
-    pub(super) counts: HashMap<ProjectId, ProjectCounts>,
-    states: HashMap<ProjectId, ProjectState>,
+    pub(super) by_project: QuickMap<ProjectId, BTreeSet<AgentId>>,
+    pub(super) counts: QuickMap<ProjectId, ProjectCounts>,
+    states: QuickMap<ProjectId, ProjectState>,
     pub(super) deadlines: BTreeSet<(Timestamp, AgentId)>,
     /// The highest number of an agent ever given out.
     pub last_agent: i64,
-    traces: HashMap<TraceKey, Arc<TraceRow>>,
+    traces: QuickMap<TraceKey, Arc<TraceRow>>,
     /// The traces by when they were touched last.
     touched: BTreeSet<(Timestamp, TraceKey)>,
     /// The traces by when they must be looked at.
     trace_deadlines: BTreeSet<(Timestamp, TraceKey)>,
-    services: HashMap<ServiceKey, Arc<ServiceRow>>,
+    services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     /// The services by when something was learned of them last.
     learned: BTreeSet<(Timestamp, ServiceKey)>,
     /// Spans in all of `traces`.
@@ -179,7 +180,7 @@ impl Tables {
     }
 
     /// Traces whose deadline is `now` or earlier, each with its service.
-    pub fn due_traces(&self, now: Timestamp, limit: usize) -> Vec<(TraceKey, String)> {
+    pub fn due_traces(&self, now: Timestamp, limit: usize) -> Vec<(TraceKey, Arc<str>)> {
         let due = self.trace_deadlines.iter().take_while(|(at, _)| *at <= now).take(limit);
         due.filter_map(|(_, key)| Some((*key, self.traces.get(key)?.head.service.clone()))).collect()
     }

@@ -132,7 +132,7 @@ impl Store for SimStore {
     async fn due_commands(&self, now: Timestamp, limit: usize) -> Result<Vec<CommandId>, StoreError> {
         self.inner.due_commands(now, limit).await
     }
-    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, String)>, StoreError> {
+    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         self.inner.due_traces(now, limit).await
     }
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {

@@ -20,15 +20,15 @@ fn span(n: u8) -> SpanFacts {
         tool: Some(ToolKey { name: "search".into(), digest: None }),
         start: at(0),
         end: at(1),
-        failure: (n == 2).then(|| Failure { kind: "E".into(), message: "429".into() }),
+        failure: (n == 2).then(|| Box::new(Failure { kind: "E".into(), message: "429".into() })),
         ..SpanFacts::default()
     }
 }
 
 /// What a commit at `secs` adds: these spans, after which so many runs have been counted.
 fn delta(secs: i64, spans: &[u8], runs: u64) -> TraceDelta {
-    let totals = TraceTotals { runs, models: [("model-1".to_owned(), (runs, 0))].into(), ..TraceTotals::default() };
-    let counted = BTreeMap::from([("bot".to_owned(), totals)]);
+    let totals = TraceTotals { runs, models: [("model-1".into(), (runs, 0))].into(), ..TraceTotals::default() };
+    let counted = BTreeMap::from([("bot".into(), Box::new(totals))]);
     let head = TraceHead { service: "svc".into(), touched_at: at(secs), counted, ..TraceHead::default() };
     TraceDelta { head, added: spans.iter().map(|n| Arc::new(span(*n))).collect(), ..TraceDelta::default() }
 }
@@ -105,7 +105,7 @@ pub async fn a_trace_is_due_at_its_deadline_and_no_longer_when_it_moves(fixture:
     put(&*store, trace(1), until(1, at(50))).await;
     put(&*store, trace(2), until(2, at(40))).await;
     put(&*store, trace(3), until(3, Timestamp::MAX)).await;
-    let due = [(trace(2), "svc".to_owned()), (trace(1), "svc".to_owned())];
+    let due = [(trace(2), "svc".into()), (trace(1), "svc".into())];
     let mut store = store;
     for _ in 0..2 {
         assert_eq!(store.due_traces(at(39), 9).await.unwrap(), []);
@@ -129,14 +129,15 @@ pub async fn what_was_learned_of_a_service_survives_a_restart(fixture: Fixture) 
             learned_at: at(secs),
             tells_runs: true,
             given_up: 1,
-            recent_calls: vec![RecentCall {
+            recent_calls: [RecentCall {
                 print: u64::MAX,
                 provider_sdk: true,
                 start: at(1),
                 end: at(2),
                 cache_known: true,
                 cost_reported: false,
-            }],
+            }]
+            .into(),
         })
     };
     let services = vec![(key(P1, "shop"), learned("bot", 1)), (key(P2, "shop"), learned("other", 1))];

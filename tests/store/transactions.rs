@@ -17,7 +17,7 @@ fn looked_at_once<F: Future + Unpin>(mut future: F) -> Poll<F::Output> {
 
 /// A bit of everything that a commit can carry.
 fn everything(row: &Arc<AgentRow>) -> WriteSet {
-    let counted = [("bot".to_owned(), TraceTotals { runs: 1, ..TraceTotals::default() })].into();
+    let counted = [("bot".into(), Box::new(TraceTotals { runs: 1, ..TraceTotals::default() }))].into();
     let head = TraceHead { service: "svc".into(), touched_at: at(5), counted, ..TraceHead::default() };
     let delta = TraceDelta { head, ..TraceDelta::default() };
     let service = ServiceKey { project: P1, name: "svc".into() };

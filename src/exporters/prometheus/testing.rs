@@ -71,7 +71,7 @@ impl Store for FixedStore {
     async fn due_commands(&self, _: Timestamp, _: usize) -> Result<Vec<CommandId>, StoreError> {
         no()
     }
-    async fn due_traces(&self, _: Timestamp, _: usize) -> Result<Vec<(TraceKey, String)>, StoreError> {
+    async fn due_traces(&self, _: Timestamp, _: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         no()
     }
     async fn agent(&self, _: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {

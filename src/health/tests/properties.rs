@@ -31,7 +31,7 @@ fn any_body() -> impl Strategy<Value = Body> {
             let usage = Usage { input: tokens, output: Some(n), ..Usage::default() };
             Body::Activity(Box::new(Activity {
                 newest_end: Some(Timestamp(end)),
-                model_calls: vec![ModelCalls { model, calls: n, failed: n / 2 }],
+                model_calls: vec![ModelCalls { model: model.into(), calls: n, failed: n / 2 }],
                 usage,
                 successes: n,
                 failures: n / 3,
@@ -115,7 +115,7 @@ proptest! {
             let mut sum = Activity { newest_end: Some(at(0)), ..Activity::default() };
             for (calls, tokens, cost, model) in pieces {
                 sum.usage.add(&Usage { input: Some(*tokens), cost: Some(Money(*cost)), ..Usage::default() });
-                sum.model_calls.push(ModelCalls { model: format!("m{model}"), calls: *calls, failed: calls / 2 });
+                sum.model_calls.push(ModelCalls { model: format!("m{model}").into(), calls: *calls, failed: calls / 2 });
                 (sum.tool_calls, sum.successes, sum.failures) =
                     (sum.tool_calls + calls, sum.successes + calls, sum.failures + calls / 2);
             }
@@ -165,7 +165,8 @@ fn the_largest_state_is_within_its_bound() {
             ..Heartbeat::bare(if n % 2 == 0 { BeatStatus::Warning } else { BeatStatus::Error })
         };
         s.feed(Source::Agent, Body::Heartbeat(Box::new(beat)));
-        let model_calls = vec![ModelCalls { model: format!("{}{n}", long(40)), calls: 1 << 30, failed: 1 << 20 }];
+        let model_calls =
+            vec![ModelCalls { model: format!("{}{n}", long(40)).into(), calls: 1 << 30, failed: 1 << 20 }];
         let run = Run {
             failed: true,
             started_at: at(0),
@@ -173,7 +174,7 @@ fn the_largest_state_is_within_its_bound() {
             error_type: Some(long(400)),
             session: Some(u64::MAX),
         };
-        let tools = vec![ToolKey { name: long(9), digest: Some(u64::MAX) }];
+        let tools = vec![ToolKey { name: long(9).into(), digest: Some(u64::MAX) }];
         let usage = Usage {
             input: Some(1 << 40),
             output: Some(1 << 40),

@@ -11,7 +11,7 @@ mod notices;
 mod registration;
 mod spans;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ use crate::health::{Effects, Moment};
 use crate::ids::Ids;
 use crate::model::{
     Actor, AgentId, AgentKey, Command, CommandId, DedupKey, MaintenanceWindow, Money, Observation, Policy, PolicyPatch,
-    Presence, ProjectBudget, ProjectCounts, ProjectId, ProjectState, Registration, RegistrationMode, ServiceKey,
-    ServiceRow, Standing, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans, WindowId,
+    Presence, ProjectBudget, ProjectCounts, ProjectId, ProjectState, QuickMap, QuickSet, Registration,
+    RegistrationMode, ServiceKey, ServiceRow, Standing, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans,
+    WindowId,
 };
 use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
 
@@ -122,12 +123,17 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
 /// What to load then: the agents.
 pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
     let mut set = LoadSet::default();
-    let trace_agents = |project, trace, spans: Option<&TraceSpans>, service: &str| {
+    // Names that traces lead to. Mostly the same ones again and again, so that each is looked at once.
+    let mut names: Vec<(ProjectId, Arc<str>)> = Vec::new();
+    let mut trace_agents = |project, trace, spans: Option<&TraceSpans>, service: &Arc<str>| {
         let row = first.traces.get(&TraceKey { project, trace }).map(|row| &**row);
-        let known = first.services.get(&ServiceKey { project, name: service.to_owned() }).map(|known| &**known);
-        let keys = traces::possible_agents(row, spans, known).into_iter();
-        keys.filter_map(|name| Some(AgentLookup { key: AgentKey::lenient(project, name)?, create: true }))
-            .collect::<Vec<_>>()
+        let known = first.services.get(&ServiceKey { project, name: service.clone() }).map(|known| &**known);
+        for name in traces::possible_agents(row, spans, known) {
+            let is_known = |(p, n): &(ProjectId, Arc<str>)| *p == project && n == name;
+            if !names.iter().rev().take(4).any(is_known) {
+                names.push((project, name.clone()));
+            }
+        }
     };
     set.agent_ids.extend(first.commands.values().map(|c| c.agent));
     for intake in batch {
@@ -141,14 +147,10 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
                 set.agents.extend(observations.iter().map(|o| AgentLookup { key: o.agent.clone(), create: false }));
             }
             Work::Spans { traces, .. } => {
-                for spans in traces {
-                    set.agents.extend(trace_agents(intake.project, spans.trace, Some(spans), &spans.service));
-                }
+                traces.iter().for_each(|s| trace_agents(intake.project, s.trace, Some(s), &s.service));
             }
             Work::TraceDeadlines(due) => {
-                for (key, service) in due {
-                    set.agents.extend(trace_agents(key.project, key.trace, None, service));
-                }
+                due.iter().for_each(|(key, service)| trace_agents(key.project, key.trace, None, service));
             }
             Work::Notices(notices) => {
                 let names = notices.iter().flat_map(|n| &n.candidates);
@@ -175,6 +177,12 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
             Work::Audited(_) => {}
         }
     }
+    names.sort_unstable();
+    names.dedup();
+    let lookup = |(project, name): &(ProjectId, Arc<str>)| {
+        Some(AgentLookup { key: AgentKey::shared(*project, name)?, create: true })
+    };
+    set.agents.extend(names.iter().filter_map(lookup));
     // One order for all, so that two gateways on one database cannot wait for each other.
     set.agents.sort_by(|a, b| a.key.cmp(&b.key).then(b.create.cmp(&a.create)));
     set.agents.dedup_by(|later, first| later.key == first.key);
@@ -193,28 +201,28 @@ pub fn plan(batch: Vec<Intake>, first: Loaded, second: Loaded, context: &Context
 /// The batch's working copy of everything it touches.
 struct Planner<'a> {
     context: &'a Context<'a>,
-    agent_ids: HashMap<AgentKey, AgentId>,
-    agents: HashMap<AgentId, Arc<AgentRow>>,
-    counts: HashMap<ProjectId, ProjectCounts>,
-    projects: HashMap<ProjectId, ProjectState>,
+    agent_ids: QuickMap<AgentKey, AgentId>,
+    agents: QuickMap<AgentId, Arc<AgentRow>>,
+    counts: QuickMap<ProjectId, ProjectCounts>,
+    projects: QuickMap<ProjectId, ProjectState>,
     /// The projects of which something changed as a whole.
     changed_projects: BTreeSet<ProjectId>,
     /// Changed agents, in the order of their first change.
     changed: Vec<AgentId>,
-    is_changed: HashSet<AgentId>,
-    traces: HashMap<TraceKey, Arc<TraceRow>>,
+    is_changed: QuickSet<AgentId>,
+    traces: QuickMap<TraceKey, Arc<TraceRow>>,
     deltas: BTreeMap<TraceKey, TraceDelta>,
-    services: HashMap<ServiceKey, Arc<ServiceRow>>,
+    services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     changed_services: BTreeSet<ServiceKey>,
-    seen: HashSet<DedupKey>,
+    seen: QuickSet<DedupKey>,
     commands: BTreeMap<CommandId, Command>,
-    changed_commands: HashSet<CommandId>,
-    registrations: HashMap<AgentKey, Registration>,
-    registration_counts: HashMap<ProjectId, usize>,
-    windows: HashMap<WindowId, MaintenanceWindow>,
+    changed_commands: QuickSet<CommandId>,
+    registrations: QuickMap<AgentKey, Registration>,
+    registration_counts: QuickMap<ProjectId, usize>,
+    windows: QuickMap<WindowId, MaintenanceWindow>,
     /// Numbers reserved for new windows, the next one last.
     new_windows: Vec<WindowId>,
-    window_counts: HashMap<ProjectId, usize>,
+    window_counts: QuickMap<ProjectId, usize>,
     /// Who asked for what is being done, if anybody has to answer for it.
     actor: Option<Actor>,
     writes: WriteSet,
@@ -230,14 +238,14 @@ impl<'a> Planner<'a> {
             projects: second.projects,
             changed_projects: BTreeSet::new(),
             changed: Vec::new(),
-            is_changed: HashSet::new(),
+            is_changed: QuickSet::default(),
             traces: first.traces,
             deltas: BTreeMap::new(),
             services: first.services,
             changed_services: BTreeSet::new(),
             seen: first.seen,
             commands: first.commands.into_iter().collect(),
-            changed_commands: HashSet::new(),
+            changed_commands: QuickSet::default(),
             registrations: second.registrations,
             registration_counts: second.registration_counts,
             windows: first.windows,

@@ -32,7 +32,7 @@ impl Planner<'_> {
     }
 
     /// A trace's deadline may have passed. Claimed twice, or moved meanwhile: then there is nothing to do.
-    pub(super) fn trace_deadline(&mut self, key: TraceKey, service: String) {
+    pub(super) fn trace_deadline(&mut self, key: TraceKey, service: Arc<str>) {
         // Forgotten meanwhile.
         if !self.traces.contains_key(&key) {
             return;
@@ -47,20 +47,20 @@ impl Planner<'_> {
         &mut self,
         key: TraceKey,
         service: ServiceKey,
-        by_agent: &mut BTreeMap<String, Activity>,
+        by_agent: &mut BTreeMap<Arc<str>, Box<Activity>>,
         fold: impl FnOnce(&mut TraceRow, &mut ServiceRow, When<'_>) -> Option<Folded>,
     ) {
         let row = Arc::make_mut(self.traces.entry(key).or_default());
         // A trace that passes through several services is judged by what is known of the first.
         let is_first = row.head.service.is_empty() || row.head.service == service.name;
-        let before = self.services.get(&service).filter(|_| is_first).cloned().unwrap_or_default();
-        let mut known = ServiceRow::clone(&before);
+        let mut nobody = Arc::default();
+        let known = if is_first { self.services.entry(service.clone()).or_default() } else { &mut nobody };
         let rules = self.context.rules.traces();
         let when = When { now: self.context.now, presence: self.context.presence, rules: &rules };
-        let Some(folded) = fold(row, &mut known, when) else { return };
-        if is_first && known != *before {
+        let known = Arc::make_mut(known);
+        let Some(folded) = fold(row, known, when) else { return };
+        if is_first && folded.learned {
             known.learned_at = self.context.now;
-            self.services.insert(service.clone(), Arc::new(known));
             self.changed_services.insert(service);
         }
         match self.deltas.get_mut(&key) {
@@ -74,7 +74,7 @@ impl Planner<'_> {
         }
         for (agent, activity) in folded.activities {
             match by_agent.get_mut(&agent) {
-                Some(sum) => add(sum, activity),
+                Some(sum) => add(sum, *activity),
                 None => {
                     by_agent.insert(agent, activity);
                 }
@@ -84,8 +84,8 @@ impl Planner<'_> {
 
     /// An agent that was named after its service, until its own name was known, gets that name. It must not stay behind: it
     /// would fall silent and alarm people. Where others speak of an agent of that name, it is one of its own, and stays.
-    fn settle(&mut self, project: ProjectId, stand_in: &str, agent: &str) {
-        let find = |name: &str| AgentKey::lenient(project, name);
+    fn settle(&mut self, project: ProjectId, stand_in: &Arc<str>, agent: &Arc<str>) {
+        let find = |name: &Arc<str>| AgentKey::shared(project, name);
         let Some((stand_in, agent)) = find(stand_in).zip(find(agent)) else { return };
         let is_there = |key: &AgentKey| self.agent_ids.get(key).and_then(|id| self.agents.get(id));
         let Some(row) = is_there(&stand_in).filter(|row| row.key == stand_in) else { return };
@@ -108,13 +108,18 @@ impl Planner<'_> {
         }
     }
 
-    fn tell_activities(&mut self, project: ProjectId, received_at: Timestamp, by_agent: BTreeMap<String, Activity>) {
+    fn tell_activities(
+        &mut self,
+        project: ProjectId,
+        received_at: Timestamp,
+        by_agent: BTreeMap<Arc<str>, Box<Activity>>,
+    ) {
         for (name, mut activity) in by_agent {
             activity.newest_end = activity.newest_end.map(|at| at.plus(self.context.ahead));
-            let Some(agent) = AgentKey::lenient(project, &name) else { continue };
+            let Some(agent) = AgentKey::shared(project, &name) else { continue };
             match self.find_or_create(&agent) {
                 Ok(id) => {
-                    let body = Body::Activity(Box::new(activity));
+                    let body = Body::Activity(activity);
                     self.apply(id, &Observation { agent, received_at, at: None, source: Source::Otlp, body });
                 }
                 // The sender cannot do anything about one agent too many; its other agents go on.

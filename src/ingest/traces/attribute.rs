@@ -7,7 +7,6 @@
 //! that nothing is ever counted for two agents; but an agent that stands in for one whose name was not known becomes that
 //! one ([`settle`]).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::tree::Tree;
@@ -24,7 +23,7 @@ pub(super) fn attribute(
 ) {
     let mut named_above: Vec<Option<usize>> = vec![None; spans.len()];
     for &i in &tree.order {
-        let above = tree.parent[i].and_then(|p| if is_named(&spans[p]) { Some(p) } else { named_above[p] });
+        let above = tree.nodes[i].parent.and_then(|p| if is_named(&spans[p]) { Some(p) } else { named_above[p] });
         named_above[i] = above;
         if spans[i].agent.is_none()
             && let Some(above) = above
@@ -38,7 +37,7 @@ pub(super) fn attribute(
     }
     if head.home.is_some() {
         for span in spans.iter_mut().filter(|s| s.agent.is_none() && s.class != SpanClass::Other) {
-            Arc::make_mut(span).agent = Some(AT_HOME.to_owned());
+            Arc::make_mut(span).agent = Some(Arc::from(AT_HOME));
         }
         head.held_since = None;
     } else if needs_home(spans, tree) {
@@ -50,36 +49,46 @@ pub(super) fn attribute(
 
 /// Where spans counted for their service only because nobody had named an agent in time, and it is known now that the
 /// service has this agent and no other: they are its, from the beginning. Gives both names.
-pub(super) fn settle(head: &mut TraceHead, spans: &[Arc<SpanFacts>], known: &ServiceRow) -> Option<(String, String)> {
+pub(super) fn settle(head: &mut TraceHead, named: &[Arc<str>], known: &ServiceRow) -> Option<(Arc<str>, Arc<str>)> {
     let home = head.home.as_mut().filter(|home| home.provisional)?;
-    let only = known.only().filter(|only| *only != home.agent && named(spans).iter().all(|name| name == only))?;
-    let before = std::mem::replace(&mut home.agent, only.to_owned());
+    let only = known.only().filter(|only| **only != home.agent && named.iter().all(|name| name == *only))?;
+    let before = std::mem::replace(&mut home.agent, only.clone());
     home.provisional = false;
     if let Some(counted) = head.counted.remove(&before) {
-        head.counted.entry(only.to_owned()).or_default().join(&counted);
+        head.counted.entry(only.clone()).or_default().join(&counted);
     }
-    Some((before, only.to_owned()))
+    Some((before, only.clone()))
 }
 
 /// Whether the span itself, or one above it, names its agent.
 fn is_named(span: &SpanFacts) -> bool {
-    span.agent.as_ref().is_some_and(|name| name != AT_HOME)
+    span.agent.as_ref().is_some_and(|name| **name != *AT_HOME)
 }
 
-/// The agents that spans of the trace name.
-pub(super) fn named(spans: &[Arc<SpanFacts>]) -> BTreeSet<&str> {
-    spans.iter().filter(|s| is_named(s)).filter_map(|s| s.agent.as_deref()).collect()
+/// The agents that spans of the trace name, in order.
+pub(super) fn named(spans: &[Arc<SpanFacts>]) -> Vec<Arc<str>> {
+    let names = spans.iter().filter(|s| is_named(s)).filter_map(|s| s.agent.as_ref());
+    let mut named: Vec<Arc<str>> = Vec::new();
+    for name in names {
+        // Mostly all are one.
+        if named.last().is_none_or(|last| last != name) {
+            named.push(name.clone());
+        }
+    }
+    named.sort_unstable();
+    named.dedup();
+    named
 }
 
-fn home(service: &str, spans: &[Arc<SpanFacts>], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
-    let named = named(spans);
-    let certain = |agent: &str| Some(Home { agent: agent.to_owned(), provisional: false });
-    // A workflow of which nothing else is here yet may be one round agents.
-    let closed = tree.is_closed() && has_work(spans);
+fn home(service: &Arc<str>, spans: &[Arc<SpanFacts>], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
     if !needs_home(spans, tree) {
         return None;
     }
-    if let Some(only) = known.only().filter(|only| !closed && named.iter().all(|name| name == only)) {
+    let named = named(spans);
+    let certain = |agent: &Arc<str>| Some(Home { agent: agent.clone(), provisional: false });
+    // A workflow of which nothing else is here yet may be one round agents.
+    let closed = tree.is_closed() && has_work(spans);
+    if let Some(only) = known.only().filter(|only| !closed && named.iter().all(|name| name == *only)) {
         return certain(only);
     }
     if !closed && !waited {
@@ -87,7 +96,7 @@ fn home(service: &str, spans: &[Arc<SpanFacts>], tree: &Tree, known: &ServiceRow
     }
     match named.first() {
         Some(only) if named.len() == 1 => certain(only),
-        _ => Some(Home { agent: service.to_owned(), provisional: !tree.is_closed() }),
+        _ => Some(Home { agent: service.clone(), provisional: !tree.is_closed() }),
     }
 }
 
@@ -102,7 +111,7 @@ fn needs_home(spans: &[Arc<SpanFacts>], tree: &Tree) -> bool {
     spans.iter().enumerate().filter(|(_, s)| s.agent.is_none()).any(|(i, span)| match span.class {
         SpanClass::Llm | SpanClass::Tool | SpanClass::Agent => true,
         // A wrapper round agents is no agent, unless it fails by itself.
-        SpanClass::Workflow => !has_agents || (span.failure.is_some() && !tree.failed_below[i]),
+        SpanClass::Workflow => !has_agents || (span.failure.is_some() && !tree.nodes[i].failed_below),
         SpanClass::Definition | SpanClass::Step | SpanClass::Other => false,
     })
 }

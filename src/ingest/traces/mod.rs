@@ -16,7 +16,7 @@ mod twins;
 #[cfg(test)]
 mod upsert_tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,47 +71,33 @@ pub struct Folded {
     /// What the store takes in.
     pub delta: TraceDelta,
     /// The name under which spans were counted for want of a better one, and the agent they turned out to be of.
-    pub settled: Option<(String, String)>,
+    pub settled: Option<(Arc<str>, Arc<str>)>,
     /// What was learned about each agent, by name. Only agents about which something was learned.
-    pub activities: BTreeMap<String, Activity>,
+    pub activities: BTreeMap<Arc<str>, Box<Activity>>,
+    /// Whether something else was learned of the service.
+    pub learned: bool,
 }
 
-/// Every agent name that folding `incoming` into `row` can lead to.
+/// Every agent name that folding `incoming` into `row` can lead to, some several times.
 pub fn possible_agents<'a>(
     row: Option<&'a TraceRow>,
     incoming: Option<&'a TraceSpans>,
     known: Option<&'a ServiceRow>,
-) -> BTreeSet<&'a str> {
+) -> impl Iterator<Item = &'a Arc<str>> {
     let spans = incoming
         .into_iter()
         .flat_map(|i| &i.spans)
         .chain(row.into_iter().flat_map(|row| &row.spans).map(|span| &**span));
-    let named = spans.filter_map(|s| s.agent.as_deref()).filter(|name| *name != AT_HOME);
-    let home = row.and_then(|r| r.head.home.as_ref()).map(|home| home.agent.as_str());
-    let services = row.map(|r| r.head.service.as_str()).into_iter().chain(incoming.map(|i| i.service.as_str()));
-    named.chain(home).chain(services).chain(known.and_then(ServiceRow::only)).collect()
+    let named = spans.filter_map(|s| s.agent.as_ref()).filter(|name| ***name != *AT_HOME);
+    let home = row.and_then(|r| r.head.home.as_ref()).map(|home| &home.agent);
+    let services = row.map(|r| &r.head.service).into_iter().chain(incoming.map(|i| &i.service));
+    named.chain(home).chain(services).chain(known.and_then(ServiceRow::only))
 }
 
 /// Adds the spans of one request to `row`. `None` when all of them had been there.
 pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, when: When<'_>) -> Option<Folded> {
     let TraceSpans { service, spans, upsert, .. } = incoming;
-    let places = Index::of(&row.spans);
-    let mut fresh = BTreeSet::new();
-    let mut added = Vec::new();
-    let mut replaced = BTreeMap::new();
-    for span in spans {
-        match places.get(span.span) {
-            None if fresh.insert(span.span) => added.push(span),
-            None if upsert => {
-                let earlier = added.iter_mut().find(|s: &&mut SpanFacts| s.span == span.span);
-                if let Some(earlier) = earlier {
-                    earlier.update(span);
-                }
-            }
-            Some(place) if upsert => drop(replaced.insert(place, span)),
-            _ => {}
-        }
-    }
+    let (mut added, replaced) = sift(row, spans, upsert);
     let mut before = Before::of(row);
     for (place, later) in replaced {
         let earlier = &mut row.spans[place];
@@ -133,11 +119,49 @@ pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, wh
     if row.head.service.is_empty() {
         row.head.service = service;
     }
-    twins::mark(&mut added, known);
+    let called = twins::mark(&mut added, known);
     row.spans.extend(added.into_iter().map(Arc::new));
     row.head.touched_at = when.now;
     row.head.abandoned = false;
-    Some(judge(row, before, known, when))
+    let mut folded = judge(row, before, known, when);
+    folded.learned |= called;
+    Some(folded)
+}
+
+/// Which of `spans` are new, and which tell later facts of a span that is there, by its place.
+fn sift(row: &TraceRow, spans: Vec<SpanFacts>, upsert: bool) -> (Vec<SpanFacts>, BTreeMap<usize, SpanFacts>) {
+    let repeated = repeated(&spans);
+    let mut replaced = BTreeMap::new();
+    if row.spans.is_empty() && repeated.is_empty() {
+        return (spans, replaced);
+    }
+    let places = Index::of(&row.spans);
+    let mut repeated = repeated.into_iter().peekable();
+    let mut added: Vec<SpanFacts> = Vec::with_capacity(spans.len());
+    for (i, span) in spans.into_iter().enumerate() {
+        let is_first = repeated.next_if_eq(&i).is_none();
+        match places.get(span.span) {
+            None if is_first => added.push(span),
+            None if upsert => {
+                if let Some(earlier) = added.iter_mut().find(|s| s.span == span.span) {
+                    earlier.update(span);
+                }
+            }
+            Some(place) if upsert => drop(replaced.insert(place, span)),
+            _ => {}
+        }
+    }
+    (added, replaced)
+}
+
+/// The places of spans whose id another one before has, in order.
+fn repeated(spans: &[SpanFacts]) -> Vec<usize> {
+    let mut ids: Vec<_> = spans.iter().enumerate().map(|(i, span)| (span.span, i)).collect();
+    ids.sort_unstable();
+    let again = ids.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].1);
+    let mut again: Vec<usize> = again.collect();
+    again.sort_unstable();
+    again
 }
 
 /// Looks at `row` again because time passed. `None` when it was not due.
@@ -146,6 +170,7 @@ pub fn expire(row: &mut TraceRow, known: &mut ServiceRow, when: When<'_>) -> Opt
         return None;
     }
     let before = Before::of(row);
+    let given_up = known.given_up;
     let is_over = when.run_ends(row.head.touched_at) <= when.now && !row.head.abandoned;
     let may_be_cut_off = tells_of_runs(known, &attribute::named(&row.spans));
     if is_over && (may_be_cut_off || row.spans.iter().any(|s| s.open && s.class.is_run())) {
@@ -154,7 +179,9 @@ pub fn expire(row: &mut TraceRow, known: &mut ServiceRow, when: When<'_>) -> Opt
             known.given_up += 1;
         }
     }
-    Some(judge(row, before, known, when))
+    let mut folded = judge(row, before, known, when);
+    folded.learned |= known.given_up != given_up;
+    Some(folded)
 }
 
 /// The spans as they were.
@@ -193,23 +220,23 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
     let waited = head.held_since.is_some_and(|since| when.hold_ends(since) <= now);
     let tree = Tree::of(spans);
     attribute::attribute(head, spans, &tree, known, waited, now);
-    learn(known, spans, &tree, &head.service, waited, now);
-    let settled = attribute::settle(head, spans, known);
+    let named = attribute::named(spans);
+    let learned = learn(known, spans, &tree, &named, &head.service, waited, now);
+    let settled = attribute::settle(head, &named, known);
 
     let runs = Runs::of(head, spans, &tree);
     let totals = totals::totals(head, spans, &tree, &runs);
     let mut told = tell::tell(head, spans, &tree, &runs, |i| before.is_news(i, &spans[i]), now);
-    let named = attribute::named(spans);
     let mut activities = BTreeMap::new();
     for (agent, total) in totals {
         let mut activity = told.remove(&agent).unwrap_or_default();
         // A service with only spans round the agents of the trace is no agent, only where the agents live.
-        let is_frame = total == TraceTotals::default() && !named.contains(&*agent) && known.only() != Some(&*agent);
+        let is_frame = *total == TraceTotals::default() && !named.contains(&agent) && known.only() != Some(&agent);
         if is_frame && activity.error.is_none() {
             continue;
         }
         difference::count(head.counted.entry(agent.clone()).or_default(), &total, &mut activity);
-        if activity != Activity::default() {
+        if *activity != Activity::default() {
             activities.insert(agent, activity);
         }
     }
@@ -224,35 +251,46 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
     let changed = spans[..known_before].iter().enumerate().filter(|(i, span)| before.is_changed(*i, span));
     let changed = changed.map(|(i, span)| (i as u32, span.clone())).collect();
     let delta = TraceDelta { head: head.clone(), anew: before.anew, changed, added: spans[known_before..].to_vec() };
-    Folded { delta, settled, activities }
+    Folded { delta, settled, activities, learned }
 }
 
 /// Whether a missing parent means a run that has not ended, and not a span that is never sent here.
-fn tells_of_runs(known: &ServiceRow, named: &BTreeSet<&str>) -> bool {
+fn tells_of_runs(known: &ServiceRow, named: &[Arc<str>]) -> bool {
     known.tells_runs || known.given_up < GIVEN_UP_MAX || !named.is_empty()
 }
 
-/// Takes in which agents the traces of a service name: where it is but one, spans of later traces need not wait.
-fn learn(known: &mut ServiceRow, spans: &[Arc<SpanFacts>], tree: &Tree, service: &str, waited: bool, now: Timestamp) {
-    let named = attribute::named(spans);
-    known.tells_runs |= spans.iter().any(|s| s.class.is_run());
+/// Takes in which agents the traces of a service name: where it is but one, spans of later traces need not wait. Whether
+/// that was news.
+fn learn(
+    known: &mut ServiceRow,
+    spans: &[Arc<SpanFacts>],
+    tree: &Tree,
+    named: &[Arc<str>],
+    service: &Arc<str>,
+    waited: bool,
+    now: Timestamp,
+) -> bool {
+    let is_news = !known.tells_runs && spans.iter().any(|s| s.class.is_run());
+    known.tells_runs |= is_news;
     let closed = tree.is_closed();
     let seen = match named.first() {
         _ if named.len() > 1 => ServiceAgents::Several,
-        Some(only) if closed || waited => ServiceAgents::Only((*only).to_owned()),
+        Some(only) if closed || waited => ServiceAgents::Only(only.clone()),
         // Traces of many spans in which nobody is named: the service is the agent.
         None if closed && (waited || (spans.len() > 1 && attribute::has_work(spans))) => {
-            ServiceAgents::Only(service.to_owned())
+            ServiceAgents::Only(service.clone())
         }
-        _ => return,
+        _ => return is_news,
     };
     let agents = match &known.agents {
         ServiceAgents::Unknown => seen,
-        same if *same == seen => return,
+        same if *same == seen => return is_news,
         _ => ServiceAgents::Several,
     };
-    if known.agents != agents {
-        known.agents = agents;
-        known.learned_at = now;
+    if known.agents == agents {
+        return is_news;
     }
+    known.agents = agents;
+    known.learned_at = now;
+    true
 }

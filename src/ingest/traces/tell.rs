@@ -19,18 +19,18 @@ pub(super) fn tell(
     runs: &Runs,
     is_new: impl Fn(usize) -> bool,
     now: Timestamp,
-) -> BTreeMap<String, Activity> {
-    let mut told: BTreeMap<String, Activity> = BTreeMap::new();
-    let mut tools: BTreeMap<&str, Vec<(Place, &ToolKey)>> = BTreeMap::new();
-    let mut outputs: BTreeMap<&str, Vec<(Place, u64)>> = BTreeMap::new();
+) -> BTreeMap<Arc<str>, Box<Activity>> {
+    let mut told: BTreeMap<Arc<str>, Box<Activity>> = BTreeMap::new();
+    let mut tools: BTreeMap<&Arc<str>, Vec<(Place, &ToolKey)>> = BTreeMap::new();
+    let mut outputs: BTreeMap<&Arc<str>, Vec<(Place, u64)>> = BTreeMap::new();
     // Of two spans of one execution the outer one has the arguments; where the inner one came first, it was told instead.
     let told_inside: BTreeSet<usize> = (0..spans.len())
         .filter(|i| is_same_tool(spans, tree, *i) && !is_new(*i))
-        .filter_map(|i| tree.parent[i])
+        .filter_map(|i| tree.nodes[i].parent)
         .collect();
     for (i, span) in spans.iter().enumerate().filter(|(i, s)| s.class != SpanClass::Other && is_new(*i)) {
         let Some(agent) = agent_of(head, span) else { continue };
-        let activity = told.entry(agent.to_owned()).or_default();
+        let activity = told.entry(agent.clone()).or_default();
         activity.newest_end = activity.newest_end.max(Some(span.end));
         if span.open {
             continue;
@@ -43,37 +43,37 @@ pub(super) fn tell(
         {
             tools.entry(agent).or_default().push((place, tool));
         }
-        if let Some(output) = span.output.filter(|_| tree.llm_below[i] == 0 && !span.twin) {
+        if let Some(output) = span.output.filter(|_| tree.nodes[i].llm_below == 0 && !span.twin) {
             outputs.entry(agent).or_default().push((place, output));
         }
         if runs.is_run(i) {
             activity.runs.push(run(span, runs.failed(i), span.start));
         }
-        if let Some(failure) = span.failure.as_ref().filter(|_| !tree.failed_below[i]) {
+        if let Some(failure) = span.failure.as_ref().filter(|_| !tree.nodes[i].failed_below) {
             let text = if failure.message.is_empty() { &failure.kind } else { &failure.message };
             activity.error = Some(ErrorNote::new(now, text));
         }
     }
     for (agent, mut tools) in tools {
         tools.sort_unstable_by_key(|(place, _)| *place);
-        told.entry(agent.to_owned()).or_default().tools = tools.into_iter().map(|(_, tool)| tool.clone()).collect();
+        told.entry(agent.clone()).or_default().tools = tools.into_iter().map(|(_, tool)| tool.clone()).collect();
     }
     for (agent, mut outputs) in outputs {
         outputs.sort_unstable();
-        told.entry(agent.to_owned()).or_default().outputs = outputs.into_iter().map(|(_, output)| output).collect();
+        told.entry(agent.clone()).or_default().outputs = outputs.into_iter().map(|(_, output)| output).collect();
     }
     if head.abandoned && head.touched_at < now {
         for i in (0..spans.len()).filter(|i| spans[*i].open && runs.is_run(*i)) {
             let Some(agent) = agent_of(head, &spans[i]) else { continue };
             let ended = run(&spans[i], runs.failed(i), spans[i].start);
-            told.entry(agent.to_owned()).or_default().runs.push(ended);
+            told.entry(agent.clone()).or_default().runs.push(ended);
         }
     }
     if let Some(last) = abandoned(head, spans, tree).filter(|_| head.touched_at < now)
         && let Some(agent) = agent_of(head, &spans[last])
     {
         let began = spans.iter().map(|s| s.start).min().unwrap_or(spans[last].start);
-        let activity = told.entry(agent.to_owned()).or_default();
+        let activity = told.entry(agent.clone()).or_default();
         activity.newest_end = activity.newest_end.max(Some(spans[last].end));
         let mut run = run(&spans[last], true, began);
         run.error_type.get_or_insert_with(|| ABANDONED.to_owned());

@@ -26,7 +26,7 @@ fn tool(id: u8, parent: u8, name: &str) -> SpanFacts {
 }
 
 fn failed(mut span: SpanFacts, message: &str) -> SpanFacts {
-    span.failure = Some(Failure { kind: "E".into(), message: message.into() });
+    span.failure = Some(Box::new(Failure { kind: "E".into(), message: message.into() }));
     span
 }
 
@@ -48,9 +48,9 @@ fn send(row: &mut TraceRow, known: &mut ServiceRow, spans: &[SpanFacts], secs: i
 }
 
 /// Feeds requests one after another; sums what was learned by agent.
-fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<String, Activity> {
+fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<Arc<str>, Box<Activity>> {
     let (mut row, mut stored, mut known) = (TraceRow::default(), TraceRow::default(), ServiceRow::default());
-    let mut sums: BTreeMap<String, Activity> = BTreeMap::new();
+    let mut sums: BTreeMap<Arc<str>, Box<Activity>> = BTreeMap::new();
     for spans in requests {
         let incoming = TraceSpans {
             trace: TraceId([1; 16]),
@@ -81,7 +81,7 @@ fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<String, Activity> {
     sums
 }
 
-fn input(sums: &BTreeMap<String, Activity>, agent: &str) -> Option<u64> {
+fn input(sums: &BTreeMap<Arc<str>, Box<Activity>>, agent: &str) -> Option<u64> {
     sums.get(agent).and_then(|a| a.usage.input)
 }
 
@@ -90,7 +90,7 @@ fn a_runs_sum_on_the_agent_span_is_not_added_to_its_calls() {
     let mut root = agent(1, 0, "bot");
     root.usage.input = Some(30);
     let sums = feed(&[vec![llm(2, 1, 10), llm(3, 1, 20), tool(4, 1, "t"), root]]);
-    assert_eq!(sums.keys().collect::<Vec<_>>(), ["bot"]);
+    assert_eq!(sums.keys().map(|name| &**name).collect::<Vec<_>>(), ["bot"]);
     let bot = &sums["bot"];
     assert_eq!((bot.usage.input, bot.usage.output, bot.tool_calls, bot.successes), (Some(30), Some(2), 1, 1));
     assert_eq!((bot.runs.len(), bot.model_calls[0].calls), (1, 2));
@@ -137,11 +137,11 @@ fn calls_whose_agent_is_not_known_wait_for_the_span_that_names_it() {
     assert!(folded.activities.is_empty());
     assert_eq!(row.head.deadline, Timestamp::from_secs(30));
     let folded = send(&mut row, &mut known, &[agent(1, 0, "bot"), llm(3, 1, 5)], 1).unwrap();
-    assert_eq!(folded.activities.keys().collect::<Vec<_>>(), ["bot"]);
+    assert_eq!(folded.activities.keys().map(|name| &**name).collect::<Vec<_>>(), ["bot"]);
     assert_eq!(input(&folded.activities, "bot"), Some(15));
     assert_eq!(row.head.deadline, Timestamp::MAX, "nothing to wait for");
     assert!(at(9999, |when| expire(&mut row, &mut known, when)).is_none());
-    assert_eq!(known.only(), Some("bot"));
+    assert_eq!(known.only().map(|name| &**name), Some("bot"));
 
     // What was learned serves the next trace at once.
     let mut next = TraceRow::default();
@@ -222,9 +222,13 @@ fn sub_agents_have_their_own_runs_and_the_same_name_nested_is_one_run() {
 fn a_workflow_round_named_agents_makes_no_agent_of_the_service() {
     let workflow = span(1, 0, SpanClass::Workflow);
     let spans = vec![workflow.clone(), agent(2, 1, "triage"), agent(3, 1, "orders"), llm(4, 2, 1), llm(5, 3, 2)];
-    assert_eq!(feed(std::slice::from_ref(&spans)).keys().collect::<Vec<_>>(), ["orders", "triage"]);
+    assert_eq!(feed(std::slice::from_ref(&spans)).keys().map(|name| &**name).collect::<Vec<_>>(), ["orders", "triage"]);
     let late = vec![spans[1..].to_vec(), vec![workflow.clone(), span(6, 1, SpanClass::Step)]];
-    assert_eq!(feed(&late).keys().collect::<Vec<_>>(), ["orders", "triage"], "the workflow comes last");
+    assert_eq!(
+        feed(&late).keys().map(|name| &**name).collect::<Vec<_>>(),
+        ["orders", "triage"],
+        "the workflow comes last"
+    );
 
     // What the service does itself is still told: a workflow without agents, or one that fails on its own.
     let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());

@@ -1,20 +1,19 @@
 //! What a trace amounts to, by agent: a pure function of the set of its spans, whatever order they came in.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::runs::{Runs, abandoned};
 use super::tree::Tree;
 use crate::model::{
-    AT_HOME, CostOrigin, SpanClass, SpanFacts, SpanId, Timestamp, TraceHead, TraceTotals, Usage, digest64,
+    AT_HOME, CostOrigin, QuickMap, QuickSet, SpanClass, SpanFacts, SpanId, Timestamp, TraceHead, TraceTotals, Usage,
+    digest64,
 };
 
 /// The agent a span counts for; `None` while it is held.
-pub(super) fn agent_of<'a>(head: &'a TraceHead, span: &'a SpanFacts) -> Option<&'a str> {
-    match span.agent.as_deref()? {
-        AT_HOME => head.home.as_ref().map(|home| home.agent.as_str()),
-        name => Some(name),
-    }
+pub(super) fn agent_of<'a>(head: &'a TraceHead, span: &'a SpanFacts) -> Option<&'a Arc<str>> {
+    let name = span.agent.as_ref()?;
+    if **name == *AT_HOME { head.home.as_ref().map(|home| &home.agent) } else { Some(name) }
 }
 
 /// What the whole trace amounts to, by agent. Spans that are held do not count yet.
@@ -23,13 +22,13 @@ pub(super) fn totals(
     spans: &[Arc<SpanFacts>],
     tree: &Tree,
     runs: &Runs,
-) -> BTreeMap<String, TraceTotals> {
+) -> BTreeMap<Arc<str>, Box<TraceTotals>> {
     let mut sums = Sums { head, by_agent: BTreeMap::new() };
     let calls = Calls::of(spans, tree);
     let mut leaf_usage = false;
     for (first, call) in &calls.by_first {
         let Some(total) = sums.of(&spans[*first]) else { continue };
-        let models = total.models.entry(call.model.unwrap_or_default().to_owned()).or_default();
+        let models = total.models.entry(call.model.cloned().unwrap_or_default()).or_default();
         models.0 += 1;
         models.1 += u64::from(call.failed);
         total.usage.add(&call.usage);
@@ -76,16 +75,16 @@ pub(super) fn totals(
 
 struct Sums<'a> {
     head: &'a TraceHead,
-    by_agent: BTreeMap<String, TraceTotals>,
+    by_agent: BTreeMap<Arc<str>, Box<TraceTotals>>,
 }
 
 impl Sums<'_> {
     fn of(&mut self, span: &SpanFacts) -> Option<&mut TraceTotals> {
         let agent = agent_of(self.head, span)?;
         if !self.by_agent.contains_key(agent) {
-            self.by_agent.insert(agent.to_owned(), TraceTotals::default());
+            self.by_agent.insert(agent.clone(), Box::default());
         }
-        self.by_agent.get_mut(agent)
+        self.by_agent.get_mut(agent).map(|total| &mut **total)
     }
 }
 
@@ -99,13 +98,13 @@ pub(super) fn stands_alone(span: &SpanFacts) -> bool {
 /// Whether span `i` is a tool right inside a span of the same tool: one execution told by two instrumentations.
 pub(super) fn is_same_tool(spans: &[Arc<SpanFacts>], tree: &Tree, i: usize) -> bool {
     let name = |i: usize| spans[i].tool.as_ref().filter(|_| spans[i].class == SpanClass::Tool).map(|t| &t.name);
-    tree.parent[i].is_some_and(|p| name(p).is_some() && name(p) == name(i))
+    tree.nodes[i].parent.is_some_and(|p| name(p).is_some() && name(p) == name(i))
 }
 
 /// One model call, however many spans tell of it.
 struct Call<'a> {
     usage: Usage,
-    model: Option<&'a str>,
+    model: Option<&'a Arc<str>>,
     failed: bool,
 }
 
@@ -114,30 +113,30 @@ struct Calls<'a> {
     /// By the span that stands for the call.
     by_first: Vec<(usize, Call<'a>)>,
     /// Spans for which another one stands.
-    merged: HashSet<usize>,
+    merged: QuickSet<usize>,
 }
 
 impl<'a> Calls<'a> {
     fn of(spans: &'a [Arc<SpanFacts>], tree: &Tree) -> Self {
         let is_innermost = |i: &usize| {
             let span = &spans[*i];
-            span.class == SpanClass::Llm && tree.llm_below[*i] == 0 && !span.twin && !span.open
+            span.class == SpanClass::Llm && tree.nodes[*i].llm_below == 0 && !span.twin && !span.open
         };
         let mut innermost: Vec<usize> = (0..spans.len()).filter(is_innermost).collect();
         // The provider's own SDK comes last: others know more of the agent.
         innermost.sort_by_key(|i| (spans[*i].provider_sdk, spans[*i].start, spans[*i].span));
-        let mut calls = Self { by_first: Vec::with_capacity(innermost.len()), merged: HashSet::new() };
-        let mut known = Known::default();
+        let mut calls = Self { by_first: Vec::with_capacity(innermost.len()), merged: QuickSet::default() };
+        let mut known = Known::of(&innermost, spans);
         for i in innermost {
             let span = &spans[i];
             let mut usage = span.usage;
-            let mut model = span.model.as_deref();
+            let mut model = span.model.as_ref();
             // Calls round this one repeat it, and may know what it does not tell.
-            let mut above = tree.llm_above[i];
-            while let Some(a) = above.filter(|a| tree.llm_below[*a] == 1) {
+            let mut above = tree.nodes[i].llm_above;
+            while let Some(a) = above.filter(|a| tree.nodes[*a].llm_below == 1) {
                 lend(&mut usage, &spans[a].usage);
-                model = model.or(spans[a].model.as_deref());
-                above = tree.llm_above[a];
+                model = model.or(spans[a].model.as_ref());
+                above = tree.nodes[a].llm_above;
             }
             match known.find(i, span, spans) {
                 Some(call) => {
@@ -158,16 +157,29 @@ impl<'a> Calls<'a> {
 const SAME_COUNTS_MAX: usize = 8;
 
 /// Calls seen, by what the same call told twice has in common.
-#[derive(Default)]
 struct Known<'a> {
-    responses: HashMap<u64, usize>,
-    counts: HashMap<Counts<'a>, Vec<(usize, usize)>>,
+    /// Whether any two can be one call.
+    is_needed: bool,
+    responses: QuickMap<u64, usize>,
+    counts: QuickMap<Counts<'a>, Vec<(usize, usize)>>,
 }
 
 impl<'a> Known<'a> {
+    /// Mostly one instrumentation tells of all calls, each with a response of its own: then no two can be one.
+    fn of(calls: &[usize], spans: &[Arc<SpanFacts>]) -> Self {
+        let same_scope = calls.windows(2).all(|pair| spans[pair[0]].scope == spans[pair[1]].scope);
+        let mut responses: Vec<u64> = calls.iter().filter_map(|i| spans[*i].response).collect();
+        responses.sort_unstable();
+        let own_responses = responses.windows(2).all(|pair| pair[0] != pair[1]);
+        Self { is_needed: !(same_scope && own_responses), responses: QuickMap::default(), counts: QuickMap::default() }
+    }
+
     /// The call that `span` tells again: the same response, or the same model and counts at the same time seen by
     /// another instrumentation.
     fn find(&self, i: usize, span: &'a SpanFacts, spans: &[Arc<SpanFacts>]) -> Option<usize> {
+        if !self.is_needed {
+            return None;
+        }
         if let Some(call) = span.response.and_then(|id| self.responses.get(&id)) {
             return Some(*call);
         }
@@ -179,6 +191,9 @@ impl<'a> Known<'a> {
     }
 
     fn add(&mut self, call: usize, i: usize, span: &'a SpanFacts) {
+        if !self.is_needed {
+            return;
+        }
         if let Some(id) = span.response {
             self.responses.insert(id, call);
         }

@@ -19,42 +19,39 @@ impl Index {
     }
 }
 
-/// Places in the list of spans, and what follows from how they hang together.
-pub(super) struct Tree {
+/// Where a span stands among the others. Places are those in the list of spans.
+#[derive(Clone, Default)]
+pub(super) struct Node {
     /// The parent, where it is here.
-    pub parent: Vec<Option<usize>>,
+    pub parent: Option<usize>,
+    /// The way up ends at a span that is not here.
+    pub open: bool,
+    /// There is an agent or a workflow above.
+    pub under_run: bool,
+    /// The nearest model call above.
+    pub llm_above: Option<usize>,
+    /// How many innermost model calls are below.
+    pub llm_below: u32,
+    /// Something below failed.
+    pub failed_below: bool,
+}
+
+/// How the spans of a list hang together.
+pub(super) struct Tree {
+    /// One for each span.
+    pub nodes: Vec<Node>,
     /// All places, parents before their children.
     pub order: Vec<usize>,
-    /// The way up ends at a span that is not here.
-    pub open: Vec<bool>,
-    /// There is an agent or a workflow above.
-    pub under_run: Vec<bool>,
-    /// The nearest agent span above.
-    pub agent_above: Vec<Option<usize>>,
-    /// The nearest model call above.
-    pub llm_above: Vec<Option<usize>>,
-    /// How many innermost model calls are below.
-    pub llm_below: Vec<u32>,
-    /// Something below failed.
-    pub failed_below: Vec<bool>,
 }
 
 impl Tree {
     pub fn of(spans: &[Arc<SpanFacts>]) -> Self {
         let index = Index::of(spans);
-        let mut parent: Vec<Option<usize>> = spans.iter().map(|s| s.parent.and_then(|id| index.get(id))).collect();
-        let order = order(&mut parent);
-        let n = spans.len();
-        let mut tree = Self {
-            parent,
-            order,
-            open: vec![false; n],
-            under_run: vec![false; n],
-            agent_above: vec![None; n],
-            llm_above: vec![None; n],
-            llm_below: vec![0; n],
-            failed_below: vec![false; n],
-        };
+        let place =
+            |span: &Arc<SpanFacts>| Node { parent: span.parent.and_then(|id| index.get(id)), ..Node::default() };
+        let mut nodes: Vec<Node> = spans.iter().map(place).collect();
+        let order = order(&mut nodes);
+        let mut tree = Self { nodes, order };
         tree.look_up(spans, &index);
         tree.look_down(spans);
         tree
@@ -62,60 +59,61 @@ impl Tree {
 
     fn look_up(&mut self, spans: &[Arc<SpanFacts>], index: &Index) {
         for &i in &self.order {
-            let Some(p) = self.parent[i] else {
+            let Some(p) = self.nodes[i].parent else {
                 let missing = spans[i].parent.is_some_and(|id| index.get(id).is_none());
-                self.open[i] = missing && !spans[i].remote_parent;
+                self.nodes[i].open = missing && !spans[i].remote_parent;
                 continue;
             };
-            let above = spans[p].class;
-            self.open[i] = self.open[p];
-            self.under_run[i] = self.under_run[p] || above.is_run();
-            self.agent_above[i] = if above == SpanClass::Agent { Some(p) } else { self.agent_above[p] };
-            self.llm_above[i] = if above == SpanClass::Llm { Some(p) } else { self.llm_above[p] };
+            let (above, class) = (&self.nodes[p], spans[p].class);
+            let (open, under_run) = (above.open, above.under_run || class.is_run());
+            let llm_above = if class == SpanClass::Llm { Some(p) } else { above.llm_above };
+            let node = &mut self.nodes[i];
+            (node.open, node.under_run, node.llm_above) = (open, under_run, llm_above);
         }
     }
 
     fn look_down(&mut self, spans: &[Arc<SpanFacts>]) {
         for &i in self.order.iter().rev() {
-            let Some(p) = self.parent[i] else { continue };
-            let innermost = spans[i].class == SpanClass::Llm && self.llm_below[i] == 0;
-            self.llm_below[p] = self.llm_below[p].saturating_add(self.llm_below[i] + u32::from(innermost));
-            self.failed_below[p] |= self.failed_below[i] || spans[i].failure.is_some();
+            let node = &self.nodes[i];
+            let Some(p) = node.parent else { continue };
+            let innermost = spans[i].class == SpanClass::Llm && node.llm_below == 0;
+            let (calls, failed) = (node.llm_below + u32::from(innermost), node.failed_below);
+            let above = &mut self.nodes[p];
+            above.llm_below = above.llm_below.saturating_add(calls);
+            above.failed_below |= failed || spans[i].failure.is_some();
         }
     }
 
     /// Whether the whole trace is here as far as one can tell: it has a root, and no parent is missing.
     pub fn is_closed(&self) -> bool {
-        !self.open.contains(&true)
+        !self.nodes.iter().any(|node| node.open)
     }
 }
 
 /// Puts parents before children. Where bad data goes in a circle, the circle is cut, so that every way up ends.
-fn order(parent: &mut [Option<usize>]) -> Vec<usize> {
+fn order(nodes: &mut [Node]) -> Vec<usize> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
         OnTheWay,
         Done,
     }
-    let mut marks = vec![Mark::New; parent.len()];
-    let mut order = Vec::with_capacity(parent.len());
-    let mut way = Vec::new();
-    for start in 0..parent.len() {
-        let mut at = start;
+    let mut marks = vec![Mark::New; nodes.len()];
+    let mut order = Vec::with_capacity(nodes.len());
+    for start in 0..nodes.len() {
+        // The way up from here, to be turned round.
+        let (way, mut at) = (order.len(), start);
         while marks[at] == Mark::New {
             marks[at] = Mark::OnTheWay;
-            way.push(at);
-            match parent[at] {
-                Some(up) if marks[up] == Mark::OnTheWay => parent[at] = None,
+            order.push(at);
+            match nodes[at].parent {
+                Some(up) if marks[up] == Mark::OnTheWay => nodes[at].parent = None,
                 Some(up) => at = up,
                 None => {}
             }
         }
-        while let Some(i) = way.pop() {
-            marks[i] = Mark::Done;
-            order.push(i);
-        }
+        order[way..].reverse();
+        order[way..].iter().for_each(|&i| marks[i] = Mark::Done);
     }
     order
 }

@@ -7,8 +7,10 @@ use crate::model::{CostOrigin, RECENT_CALLS_MAX, RecentCall, ServiceRow, SpanCla
 /// The models whose provider's SDK tells of calls itself.
 const PROVIDER_MODELS: &str = "claude";
 
-/// Marks those of `added` that tell again what another trace of the service told, and remembers the others.
-pub(super) fn mark(added: &mut [SpanFacts], known: &mut ServiceRow) {
+/// Marks those of `added` that tell again what another trace of the service told, and remembers the others. Whether there
+/// were any of either kind.
+pub(super) fn mark(added: &mut [SpanFacts], known: &mut ServiceRow) -> bool {
+    let mut any = false;
     for span in added.iter_mut().filter(|s| may_be_twin(s)) {
         let Some(print) = print(span) else { continue };
         let when = (span.start, span.end);
@@ -17,17 +19,18 @@ pub(super) fn mark(added: &mut [SpanFacts], known: &mut ServiceRow) {
                 && call.provider_sdk != span.provider_sdk
                 && intervals_overlap((call.start, call.end), when)
         };
-        match known.recent_calls.iter().position(is_twin) {
-            Some(place) => {
-                let first = known.recent_calls.remove(place);
+        any = true;
+        let place = known.recent_calls.iter().position(is_twin);
+        match place.and_then(|place| known.recent_calls.remove(place)) {
+            Some(first) => {
                 span.twin = true;
                 span.usage = missing(&span.usage, &first);
             }
             None => {
                 if known.recent_calls.len() >= RECENT_CALLS_MAX {
-                    known.recent_calls.remove(0);
+                    known.recent_calls.pop_front();
                 }
-                known.recent_calls.push(RecentCall {
+                known.recent_calls.push_back(RecentCall {
                     print,
                     provider_sdk: span.provider_sdk,
                     start: span.start,
@@ -38,6 +41,7 @@ pub(super) fn mark(added: &mut [SpanFacts], known: &mut ServiceRow) {
             }
         }
     }
+    any
 }
 
 /// Within one trace twins are found by the tree; a provider's span without a parent may have lost it.

@@ -56,7 +56,7 @@ fn span(id: u8, parent: u8, class: SpanClass, open: bool) -> SpanFacts {
         span: SpanId([id; 8]),
         parent: (parent > 0).then_some(SpanId([parent; 8])),
         class,
-        agent: (class == SpanClass::Agent).then(|| "bot".to_owned()),
+        agent: (class == SpanClass::Agent).then(|| "bot".into()),
         start: Timestamp::from_secs(1),
         end: Timestamp::from_secs(2),
         open,

@@ -1,10 +1,12 @@
 //! From OTLP spans to the facts the trace fold needs. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::conventions::{self, Attributes, PriceQuery, Reading, Value};
 use super::naming::Naming;
-use crate::model::{CostOrigin, SpanClass, SpanFacts, SpanId, Timestamp, TraceId, TraceSpans};
+use crate::model::{
+    CostOrigin, QuickMap, QuickSet, SpanClass, SpanFacts, SpanId, Timestamp, ToolKey, TraceId, TraceSpans,
+};
 use crate::prices::{Prices, Tokens};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 
@@ -123,11 +125,40 @@ pub(super) struct SpanFrame<'a> {
 #[derive(Default)]
 pub(super) struct Gatherer<'a> {
     decoded: Decoded,
-    places: HashMap<(TraceId, Origin<'a>), usize>,
+    places: QuickMap<(TraceId, Origin<'a>), usize>,
     /// The trace of the last span, its service and its place: mostly those of the next one too.
     last: Option<(TraceId, Origin<'a>, usize)>,
     /// Of each place, whether a span of it tells something.
     tells: Vec<bool>,
+    names: Names,
+}
+
+/// Names that came lately: spans of one request name the same few agents, models and tools, which share one text each.
+#[derive(Default)]
+struct Names {
+    known: Vec<Arc<str>>,
+    /// The place that the next new one takes.
+    next: usize,
+}
+
+/// For how many spans of a trace room is made before they are seen.
+const ROOM_MAX: usize = 16;
+
+impl Names {
+    const MAX: usize = 16;
+
+    fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.known.iter().find(|known| &***known == name) {
+            return known.clone();
+        }
+        let new: Arc<str> = name.into();
+        match self.known.get_mut(self.next) {
+            Some(place) => *place = new.clone(),
+            None => self.known.push(new.clone()),
+        }
+        self.next = (self.next + 1) % Self::MAX;
+        new
+    }
 }
 
 impl<'a> Gatherer<'a> {
@@ -137,7 +168,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Takes in a span that comes from `origin`; `read` tells what it is about.
-    pub fn take(&mut self, origin: &Origin<'a>, frame: SpanFrame<'_>, read: impl FnOnce() -> Reading) {
+    pub fn take<'r>(&mut self, origin: &Origin<'a>, frame: SpanFrame<'_>, read: impl FnOnce() -> Reading<'r>) {
         self.decoded.spans += 1;
         let (trace, span) = match ids(&frame) {
             Ok(ids) => ids,
@@ -172,11 +203,11 @@ impl<'a> Gatherer<'a> {
             output,
             session,
             class,
-            agent,
-            model,
+            agent: agent.map(|name| self.names.share(&name)),
+            model: model.map(|name| self.names.share(name)),
             response,
             usage,
-            tool,
+            tool: tool.map(|tool| ToolKey { name: self.names.share(tool.name), digest: tool.digest }),
             start,
             // A sender that leaves the end out, or whose clock went back, must not make a span end before it began.
             end: Timestamp::from_unix_nanos(frame.end_nanos).max(start),
@@ -200,11 +231,13 @@ impl<'a> Gatherer<'a> {
         {
             return *place;
         }
-        let (traces, tells) = (&mut self.decoded.traces, &mut self.tells);
+        let (traces, tells, names) = (&mut self.decoded.traces, &mut self.tells, &mut self.names);
         let place = *self.places.entry((trace, origin.clone())).or_insert_with(|| {
             tells.push(false);
-            let (service, project) = (origin.service.to_owned(), origin.project.clone());
-            traces.push(TraceSpans { trace, service, project, upsert: false, spans: Vec::new() });
+            let (service, project) = (names.share(origin.service), origin.project.clone());
+            // Traces of one request are mostly of one size.
+            let spans = Vec::with_capacity(traces.last().map_or(0, |last| last.spans.len().min(ROOM_MAX)));
+            traces.push(TraceSpans { trace, service, project, upsert: false, spans });
             traces.len() - 1
         });
         self.last = Some((trace, origin.clone(), place));
@@ -216,7 +249,7 @@ impl<'a> Gatherer<'a> {
         if self.tells.contains(&false) {
             // A trace tells something when it does for any service.
             let telling = self.decoded.traces.iter().zip(&self.tells).filter(|(_, tells)| **tells);
-            let telling: HashSet<TraceId> = telling.map(|(spans, _)| spans.trace).collect();
+            let telling: QuickSet<TraceId> = telling.map(|(spans, _)| spans.trace).collect();
             // A span whose tokens are known tells something: its trace stays, and moves up.
             let mut left_out = 0;
             let before: Vec<usize> = self
@@ -284,7 +317,7 @@ mod tests {
             of_service(None, vec![span(1, 4, None)]),
             of_service(Some("shop"), vec![span(1, 5, Some("invoke_agent"))]),
         ]);
-        let seen: Vec<_> = decoded.traces.iter().map(|t| (t.trace.0[0], t.service.as_str(), t.spans.len())).collect();
+        let seen: Vec<_> = decoded.traces.iter().map(|t| (t.trace.0[0], &*t.service, t.spans.len())).collect();
         assert_eq!(seen, [(1, "shop", 3), (2, "shop", 1), (1, "unknown_service", 1)]);
         assert_eq!(decoded.rejected, 0);
     }

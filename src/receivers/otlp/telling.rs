@@ -2,10 +2,9 @@
 //! later request, with nothing about agents in it: it is needed to see that the trace is complete. All other telemetry that
 //! tells nothing is dropped before it costs anything.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::{ProjectId, TraceId, TraceSpans};
+use crate::model::{ProjectId, QuickSet, TraceId, TraceSpans};
 
 /// How many traces are remembered, at least, at most twice as many.
 const REMEMBERED_MIN: usize = 50_000;
@@ -16,8 +15,8 @@ pub struct Telling(Arc<Mutex<Generations>>);
 
 #[derive(Debug, Default)]
 struct Generations {
-    new: HashSet<(ProjectId, TraceId)>,
-    old: HashSet<(ProjectId, TraceId)>,
+    new: QuickSet<(ProjectId, TraceId)>,
+    old: QuickSet<(ProjectId, TraceId)>,
 }
 
 impl Telling {

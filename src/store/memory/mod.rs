@@ -151,7 +151,7 @@ impl Store for MemoryStore {
         Ok(self.lock().tables.due_commands(now, limit))
     }
 
-    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, String)>, StoreError> {
+    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         Ok(self.lock().tables.due_traces(now, limit))
     }
 

@@ -7,12 +7,16 @@ use std::ops::Range;
 
 use rusqlite::Connection;
 
-use super::rows::{decode, encode};
+use super::compact;
+use super::rows::{decode, encode, unreadable};
 use crate::model::{DedupKey, Timestamp, TraceDelta, TraceKey};
 use crate::store::Forgotten;
 
-/// The format of encoded spans. The one before has the keys in it, too.
-const SPANS_FORMAT: u8 = 3;
+/// The format of encoded spans: [`compact`].
+const SPANS_FORMAT: u8 = 4;
+/// The format before: field by field.
+const WIDE_SPANS_FORMAT: u8 = 3;
+/// The format before that has the keys in it, too.
 const SPANS_AND_KEYS_FORMAT: u8 = 2;
 /// The format of encoded keys.
 const KEYS_FORMAT: u8 = 1;
@@ -142,7 +146,7 @@ pub fn write(
 ) -> rusqlite::Result<Written> {
     let touched = traces.iter().map(|(_, delta)| delta.head.touched_at);
     let newest = touched.chain(dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
-    let body = if traces.is_empty() { Vec::new() } else { encode(SPANS_FORMAT, &traces)? };
+    let body = if traces.is_empty() { Vec::new() } else { compact::write(traces, vec![SPANS_FORMAT]) };
     let keys = if dedup.is_empty() { Vec::new() } else { encode(KEYS_FORMAT, &by_time(dedup))? };
     let (spans_bytes, keys_bytes) = (body.len() as u64, keys.len() as u64);
     db.prepare_cached(
@@ -163,7 +167,12 @@ fn read_spans(id: i64, body: &[u8]) -> rusqlite::Result<Block> {
     match body.first() {
         None => Ok(Block::default()),
         Some(&SPANS_AND_KEYS_FORMAT) => decode("memory block", id, SPANS_AND_KEYS_FORMAT, body),
-        Some(_) => Ok((decode("memory block", id, SPANS_FORMAT, body)?, Vec::new())),
+        Some(&WIDE_SPANS_FORMAT) => Ok((decode("memory block", id, WIDE_SPANS_FORMAT, body)?, Vec::new())),
+        Some(&SPANS_FORMAT) => match compact::read(&body[1..]) {
+            Some(traces) => Ok((traces, Vec::new())),
+            None => Err(unreadable("memory block", id, "damaged")),
+        },
+        Some(format) => Err(unreadable("memory block", id, &format!("format {format} is unknown"))),
     }
 }
 

@@ -2,6 +2,7 @@
 //! one reader for what is not in memory, and a lock file against a second process.
 
 mod blocks;
+mod compact;
 mod keyfile;
 mod records;
 mod rows;
@@ -271,7 +272,7 @@ impl Store for SqliteStore {
         Ok(self.tables().due_commands(now, limit))
     }
 
-    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, String)>, StoreError> {
+    async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         Ok(self.tables().due_traces(now, limit))
     }
 

@@ -39,13 +39,20 @@ pub(super) fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Ve
 }
 
 pub(super) fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
-    let unreadable =
-        |why: String| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, format!("{what} {id}: {why}").into());
     match bytes.split_first() {
-        Some((found, rest)) if *found == format => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
-        Some((found, _)) => Err(unreadable(format!("format {found} is unknown; this release reads format {format}"))),
-        None => Err(unreadable("empty".into())),
+        Some((found, rest)) if *found == format => {
+            postcard::from_bytes(rest).map_err(|e| unreadable(what, id, &e.to_string()))
+        }
+        Some((found, _)) => {
+            Err(unreadable(what, id, &format!("format {found} is unknown; this release reads format {format}")))
+        }
+        None => Err(unreadable(what, id, "empty")),
     }
+}
+
+/// Says which row cannot be read, and why.
+pub(super) fn unreadable(what: &str, id: i64, why: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, format!("{what} {id}: {why}").into())
 }
 
 /// Hands all agents to `take`, one by one: together they are most of what is kept in memory.
@@ -103,7 +110,7 @@ pub fn write_service(db: &Connection, key: &ServiceKey, row: &ServiceRow) -> rus
         "INSERT INTO services (project_id, name, learned_at, body) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (project_id, name) DO UPDATE SET learned_at = excluded.learned_at, body = excluded.body",
     )?
-    .execute((key.project.0, &key.name, row.learned_at.0, encode(SERVICE_FORMAT, row)?))
+    .execute((key.project.0, &*key.name, row.learned_at.0, encode(SERVICE_FORMAT, row)?))
     .map(drop)
 }
 
@@ -115,7 +122,7 @@ pub fn read_services(db: &Connection, max: usize) -> rusqlite::Result<Vec<(Servi
          ORDER BY learned_at",
     )?;
     let rows = statement.query_map([i64::try_from(max).unwrap_or(i64::MAX)], |row| {
-        let key = ServiceKey { project: ProjectId(row.get(0)?), name: row.get(1)? };
+        let key = ServiceKey { project: ProjectId(row.get(0)?), name: row.get::<_, String>(1)?.into() };
         Ok((key, decode("service of project", row.get(0)?, SERVICE_FORMAT, &row.get::<_, Vec<u8>>(2)?)?))
     })?;
     rows.collect()

@@ -7,7 +7,7 @@ fn span(id: u8, class: SpanClass, agent: Option<&str>) -> SpanFacts {
         span: SpanId([id; 8]),
         parent: (id > 1).then_some(SpanId([1; 8])),
         class,
-        agent: agent.map(str::to_owned),
+        agent: agent.map(Into::into),
         model: (class == SpanClass::Llm).then(|| "model-1".into()),
         usage: match class {
             SpanClass::Llm => Usage { input: Some(10), output: Some(1), ..Usage::default() },

@@ -35,7 +35,7 @@ fn what_one_batch_says_of_an_observation_is_put_together() {
     assert_eq!(read.successes.len(), 3);
     let trace = &read.decoded.traces[0];
     assert!(trace.upsert);
-    assert_eq!(trace.service, "research-agent");
+    assert_eq!(&*trace.service, "research-agent");
     let call = of_class(&read, SpanClass::Llm)[0];
     assert_eq!((call.usage.input, call.usage.output), (Some(100), Some(20)));
     assert_eq!((call.usage.cost, call.open), (Some(Money(500_000_000)), false));

@@ -5,8 +5,8 @@
 
 use serde_json::Value as Json;
 
-use super::{Fact, Marks, NAME_BYTES_MAX, Value, cut, gen_ai, names};
-use crate::model::{ToolKey, digest64};
+use super::{Fact, Marks, NAME_BYTES_MAX, Tool, Value, cut, gen_ai, names};
+use crate::model::digest64;
 
 /// Arguments longer than this, in bytes, are compared as text: parsing them would cost more than it tells.
 const PARSED_BYTES_MAX: usize = 64 * 1024;
@@ -15,13 +15,13 @@ const PARSED_BYTES_MAX: usize = 64 * 1024;
 const DEPTH_MAX: usize = 64;
 
 /// The name of the tool and the digest of name and arguments.
-pub(super) fn tool_key(marks: &Marks) -> ToolKey {
+pub(super) fn tool_key<'a>(marks: &Marks<'a>) -> Tool<'a> {
     let name = cut(names::tool(marks), NAME_BYTES_MAX);
     let digest = canonical_arguments(marks).map(|arguments| {
         // The zero byte keeps name and arguments apart.
         digest64(&[name.as_bytes(), b"\0", arguments.as_bytes()].concat())
     });
-    ToolKey { name, digest }
+    Tool { name, digest }
 }
 
 fn canonical_arguments(marks: &Marks) -> Option<String> {

@@ -22,10 +22,11 @@ mod traceloop;
 mod usage;
 mod value;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
-use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, ToolKey, Usage, digest64};
+use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, Usage, digest64};
 use crate::proto::opentelemetry::proto::trace::v1::{Span, status::StatusCode};
 use crate::receivers::otlp::naming::{Naming, Watched};
 use index::Index;
@@ -100,11 +101,11 @@ const TABLES: [&[(&str, Fact)]; 6] =
 static INDEX: LazyLock<Index> = LazyLock::new(Index::new);
 
 /// What a span tells.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Reading {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Reading<'a> {
     pub class: SpanClass,
-    pub agent: Option<String>,
-    pub model: Option<String>,
+    pub agent: Option<Cow<'a, str>>,
+    pub model: Option<&'a str>,
     pub response: Option<u64>,
     pub output: Option<u64>,
     pub scope: u32,
@@ -112,8 +113,15 @@ pub(super) struct Reading {
     pub session: Option<u64>,
     pub price: Option<PriceQuery>,
     pub usage: Usage,
-    pub tool: Option<ToolKey>,
-    pub failure: Option<Failure>,
+    pub tool: Option<Tool<'a>>,
+    pub failure: Option<Box<Failure>>,
+}
+
+/// A tool call's identity.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tool<'a> {
+    pub name: &'a str,
+    pub digest: Option<u64>,
 }
 
 /// What a price list is asked for a call whose cost nobody told.
@@ -128,7 +136,7 @@ pub(super) struct PriceQuery {
 }
 
 /// Reads a decoded span of the instrumentation scope `scope` of `resource`.
-pub(super) fn read(naming: &Naming, resource: &[Attributes<'_>], scope: &str, span: &Span) -> Reading {
+pub(super) fn read<'a>(naming: &'a Naming, resource: &[Attributes<'a>], scope: &'a str, span: &'a Span) -> Reading<'a> {
     let mut marks = Marks::new(naming, Events::of(&span.events));
     marks.watched.resource(resource);
     marks.scope = scope;
@@ -144,24 +152,11 @@ pub(super) fn read(naming: &Naming, resource: &[Attributes<'_>], scope: &str, sp
 }
 
 /// What the marks of a span tell.
-pub(super) fn reading(marks: &Marks) -> Reading {
+pub(super) fn reading<'a>(marks: &Marks<'a>) -> Reading<'a> {
     let class = class::class(marks);
     // Such a span only holds a place in the tree. Its failure is told better by the span of ours above it.
     if class == SpanClass::Other {
-        return Reading {
-            class,
-            agent: None,
-            model: None,
-            response: None,
-            output: None,
-            scope: 0,
-            provider_sdk: false,
-            session: None,
-            price: None,
-            usage: Usage::default(),
-            tool: None,
-            failure: None,
-        };
+        return Reading { class, ..Reading::default() };
     }
     let is_call = class == SpanClass::Llm;
     // A step's tokens are not a model call's: embeddings, or an old response that was read again.
@@ -169,7 +164,11 @@ pub(super) fn reading(marks: &Marks) -> Reading {
     let usage = if has_usage { usage::usage(marks) } else { Usage::default() };
     Reading {
         class,
-        agent: marks.watched.agent().map(|name| cut(&name, NAME_BYTES_MAX)).or_else(|| names::agent(marks, class)),
+        agent: marks
+            .watched
+            .agent()
+            .map(|name| cut(&name, NAME_BYTES_MAX).to_owned().into())
+            .or_else(|| names::agent(marks, class)),
         model: has_usage.then(|| names::model(marks)).flatten(),
         response: is_call.then(|| marks.text(Fact::ResponseId).map(|id| digest64(id.as_bytes()))).flatten(),
         output: is_call.then(|| outputs::digest(marks)).flatten(),
@@ -262,7 +261,7 @@ impl<'a> Marks<'a> {
     /// A text that is not empty.
     fn text(&self, fact: Fact) -> Option<&'a str> {
         match self.value(fact)? {
-            Value::Text(text) if !text.trim().is_empty() => Some(text.trim()),
+            Value::Text(text) => Some(text.trim()).filter(|text| !text.is_empty()),
             _ => None,
         }
     }
@@ -271,7 +270,7 @@ impl<'a> Marks<'a> {
     fn word(&self, fact: Fact) -> Option<String> {
         match self.value(fact)? {
             Value::Int(n) => Some(n.to_string()),
-            _ => self.text(fact).map(|text| cut(text, NAME_BYTES_MAX)),
+            _ => self.text(fact).map(|text| cut(text, NAME_BYTES_MAX).to_owned()),
         }
     }
 
@@ -291,7 +290,7 @@ impl<'a> Marks<'a> {
 
 /// The failure, when the span failed. An `exception` event alone is none: several packages attach one to spans that
 /// went well.
-fn failure(marks: &Marks) -> Option<Failure> {
+fn failure(marks: &Marks) -> Option<Box<Failure>> {
     let cli = marks.is_claude_code();
     let is_error = marks.status_code == i32::from(StatusCode::Error);
     let failed = is_error
@@ -306,7 +305,7 @@ fn failure(marks: &Marks) -> Option<Failure> {
     let http = || marks.word(Fact::HttpStatus).or_else(|| marks.word(Fact::CliStatus).filter(|_| cli));
     let kind = marks
         .word(Fact::ErrorType)
-        .or_else(|| marks.of_event("exception", "exception.type").map(|kind| cut(kind, NAME_BYTES_MAX)))
+        .or_else(|| marks.of_event("exception", "exception.type").map(|kind| cut(kind, NAME_BYTES_MAX).to_owned()))
         .or_else(|| http().filter(|status| !status.starts_with(['1', '2', '3'])))
         .unwrap_or_else(|| "_OTHER".to_owned());
     let message = Some(marks.status_message.trim())
@@ -315,7 +314,7 @@ fn failure(marks: &Marks) -> Option<Failure> {
         .or_else(|| marks.text(Fact::CliError).filter(|_| cli))
         .or_else(|| marks.of_event("exception", "exception.message"))
         .unwrap_or_default();
-    Some(Failure { kind, message: cut(message, ERROR_TEXT_BYTES_MAX) })
+    Some(Box::new(Failure { kind, message: cut(message, ERROR_TEXT_BYTES_MAX).to_owned() }))
 }
 
 /// Tells one text from another; FNV-1a, which is quick for short ones.
@@ -324,8 +323,8 @@ fn fingerprint(text: &str) -> u32 {
 }
 
 /// `text`, cut at a character's edge to at most `bytes_max` bytes.
-fn cut(text: &str, bytes_max: usize) -> String {
-    text[..text.floor_char_boundary(bytes_max)].to_owned()
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// Looks `word` up in a table of words.

@@ -1,5 +1,7 @@
 //! Names of agents, models and tools.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::{Fact, Marks, NAME_BYTES_MAX, cut, gen_ai, openinference, others};
@@ -9,7 +11,7 @@ use crate::model::SpanClass;
 const METADATA_BYTES_MAX: usize = 64 * 1024;
 
 /// The agent the span itself names.
-pub(super) fn agent(marks: &Marks, class: SpanClass) -> Option<String> {
+pub(super) fn agent<'a>(marks: &Marks<'a>, class: SpanClass) -> Option<Cow<'a, str>> {
     // Here every node of a graph is an "agent".
     if marks.scope == others::GRAPH_NODES_SCOPE {
         return None;
@@ -19,11 +21,11 @@ pub(super) fn agent(marks: &Marks, class: SpanClass) -> Option<String> {
         Some(name) => name,
         None if class == SpanClass::Agent => match of_agent_span(marks) {
             Some(name) => name,
-            None => return in_metadata(marks),
+            None => return in_metadata(marks).map(Cow::from),
         },
-        None => return in_metadata(marks),
+        None => return in_metadata(marks).map(Cow::from),
     };
-    Some(cut(name, NAME_BYTES_MAX))
+    Some(cut(name, NAME_BYTES_MAX).into())
 }
 
 /// Where a span which is the run of an agent has the name, if no attribute is made for it.
@@ -54,11 +56,11 @@ fn in_metadata(marks: &Marks) -> Option<String> {
     }
     let name = serde_json::from_str::<Metadata>(text).ok()?.lc_agent_name?;
     let name = name.trim();
-    (!name.is_empty()).then(|| cut(name, NAME_BYTES_MAX))
+    (!name.is_empty()).then(|| cut(name, NAME_BYTES_MAX).to_owned())
 }
 
 /// The model: as the response names it, else as the request does.
-pub(super) fn model(marks: &Marks) -> Option<String> {
+pub(super) fn model<'a>(marks: &Marks<'a>) -> Option<&'a str> {
     let name = marks
         .text(Fact::ResponseModel)
         .or_else(|| marks.text(Fact::RequestModel))

@@ -60,14 +60,16 @@ pub(super) fn price_query(marks: &Marks, usage: &Usage) -> Option<PriceQuery> {
     if usage.cost.is_some() || (usage.input.is_none() && usage.output.is_none()) {
         return None;
     }
-    let word = marks.text(Fact::Provider).map(|text| text.split('.').next().unwrap_or(text).to_ascii_lowercase());
+    let word = marks.text(Fact::Provider).map(|text| text.split('.').next().unwrap_or(text));
+    let provider =
+        |word: &str| PROVIDERS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, list)| *list);
     let cache_write = if marks.is_claude_code() { Fact::CliCacheWrite } else { Fact::CacheWrite };
     Some(PriceQuery {
-        provider: word.and_then(|word| super::lookup(PROVIDERS, &word)),
+        provider: word.and_then(provider),
         request_model: marks
             .text(Fact::RequestModel)
             .filter(|asked| marks.text(Fact::ResponseModel).is_some_and(|answered| answered != *asked))
-            .map(|asked| super::cut(asked, super::NAME_BYTES_MAX)),
+            .map(|asked| super::cut(asked, super::NAME_BYTES_MAX).to_owned()),
         cache_written: tokens(marks, cache_write).unwrap_or(0),
     })
 }

@@ -87,7 +87,7 @@ impl Story {
             let decoded = spans::decode(&request, &Naming::default());
             assert_eq!((decoded.rejected, decoded.reject_reason), (0, None), "{}", file.display());
             for trace in decoded.traces {
-                story.services.insert(trace.service);
+                story.services.insert(trace.service.to_string());
                 story.spans.extend(trace.spans);
             }
         }
@@ -115,14 +115,13 @@ impl Story {
 
     /// Tool executions; a tool under a tool of the same name is the same one.
     fn tool_calls(&self) -> Vec<&SpanFacts> {
-        let names: HashMap<_, _> =
-            self.spans.iter().filter_map(|s| Some((s.span, s.tool.as_ref()?.name.as_str()))).collect();
+        let names: HashMap<_, _> = self.spans.iter().filter_map(|s| Some((s.span, &*s.tool.as_ref()?.name))).collect();
         self.spans
             .iter()
             .filter(|s| s.class == SpanClass::Tool)
             .filter(|s| {
                 let outer = s.parent.and_then(|parent| names.get(&parent));
-                outer.is_none() || outer.copied() != s.tool.as_ref().map(|t| t.name.as_str())
+                outer.is_none() || outer.copied() != s.tool.as_ref().map(|t| &*t.name)
             })
             .collect()
     }

@@ -60,7 +60,7 @@ async fn taken(resource_spans: Vec<ResourceSpans>) -> Vec<(ProjectId, Vec<TraceS
 }
 
 /// The agent that a single call names.
-async fn agent(resource: &[(&str, &str)], own: &[(&str, &str)]) -> Option<String> {
+async fn agent(resource: &[(&str, &str)], own: &[(&str, &str)]) -> Option<Arc<str>> {
     let taken = taken(vec![call(1, resource, own)]).await;
     taken[0].1[0].spans[0].agent.clone()
 }
