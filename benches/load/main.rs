@@ -85,6 +85,8 @@ impl Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    // The client wants a provider of cryptography even for plain HTTP; that there is one already is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if options.neighbour {
         return runtime.block_on(neighbour::measure(&options));
