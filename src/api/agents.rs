@@ -187,8 +187,8 @@ async fn explain(State(api): State<Api>, Path(id): Path<String>, headers: Header
     let group_silent = row.state.conditions.get(Condition::SilentGroup).is_some();
     let (project, counts) = api.store.project_state(caller.project).await?;
     let fleet = crate::health::fleet(&project, &counts, api.clock.now());
-    let moment =
-        Moment { now: api.clock.now(), presence: &presence, restarts_from: api.restarts_from, group_silent, fleet };
+    let restarts_from = presence.after(presence.started_at, api.start_grace);
+    let moment = Moment { now: api.clock.now(), presence: &presence, restarts_from, group_silent, fleet };
     let mut explained = crate::health::explain(&row.state, &policy, &moment);
     explained["cost"] =
         json!({"origin": row.state.totals.cost_origin.word(), "models_without_price": unpriced(&api, &row)});

@@ -19,6 +19,7 @@ mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use tokio::sync::{Semaphore, watch};
@@ -29,7 +30,7 @@ use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ids::Ids;
 use crate::ingest::{Committer, Rules, SharedPresence};
-use crate::model::{Caller, ProjectId, Scope, Timestamp};
+use crate::model::{Caller, ProjectId, Scope};
 use crate::prices::Prices;
 use crate::store::{Store, StoreError};
 
@@ -50,8 +51,8 @@ pub struct Api {
     pub clock: Clock,
     /// When the gateway was accepting.
     pub presence: SharedPresence,
-    /// No automatic restart before this time.
-    pub restarts_from: Timestamp,
+    /// How long after its start the gateway asks for no automatic restart.
+    pub start_grace: Duration,
     /// What the configuration says.
     pub rules: Arc<dyn Rules>,
     /// What model calls cost whose cost nobody tells.

@@ -108,7 +108,6 @@ impl Core {
         refresh.refresh().await?;
 
         let presence = evaluator::restore_presence(&*store, &options.clock).await?;
-        let restarts_from = presence.started_at.plus(config.control.start_grace);
         let presence = SharedPresence::new(presence);
         let (committer, lane) = Committer::start(CommitterConfig {
             store: store.clone(),
@@ -116,7 +115,7 @@ impl Core {
             clock: options.clock.clone(),
             ids: options.ids.clone(),
             presence: presence.clone(),
-            restarts_from,
+            start_grace: config.control.start_grace,
             metrics: metrics.clone(),
             queue_requests_max: config.ingest.queue_requests_max,
             queue_bytes_max: config.ingest.queue_bytes_max,
@@ -142,7 +141,7 @@ impl Core {
             clock: options.clock.clone(),
             ids: options.ids.clone(),
             presence: presence.clone(),
-            restarts_from,
+            start_grace: config.control.start_grace,
             rules: rules.clone(),
             metrics: metrics.clone(),
             telling: Default::default(),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -22,7 +23,6 @@ use crate::http::ApiError;
 use crate::http::auth::Keyring;
 use crate::ids::Ids;
 use crate::ingest::{Committer, SharedPresence};
-use crate::model::Timestamp;
 use crate::prices::Prices;
 use crate::receivers::{alertmanager, heartbeat, langfuse, otlp, ping, probes};
 use crate::store::Store;
@@ -36,7 +36,7 @@ pub struct Parts {
     pub clock: Clock,
     pub ids: Ids,
     pub presence: SharedPresence,
-    pub restarts_from: Timestamp,
+    pub start_grace: Duration,
     pub rules: Arc<ConfigRules>,
     pub metrics: ProcessMetrics,
     pub telling: otlp::Telling,
@@ -91,7 +91,7 @@ pub fn http(parts: &Parts, bound: SocketAddr) -> Router {
         keyring: parts.keyring.clone(),
         clock: parts.clock.clone(),
         presence: parts.presence.clone(),
-        restarts_from: parts.restarts_from,
+        start_grace: parts.start_grace,
         rules: parts.rules.clone(),
         prices: parts.prices.clone(),
         stop: parts.stop.clone(),

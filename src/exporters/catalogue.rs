@@ -215,6 +215,13 @@ pub static METRICS: &[Metric] = &[
         kind: Kind::Counter(Read::One(|row, _| Some(Number::Int(row.state.totals.langfuse_errors)))),
     },
     Metric {
+        name: "skewed_signals",
+        unit: Unit::Of("signals"),
+        help: "Signals that their sender's clock dated more than a day before they arrived, or more than five minutes after it.",
+        labels: &[],
+        kind: Kind::Counter(Read::One(|row, _| Some(Number::Int(row.state.totals.skewed_signals)))),
+    },
+    Metric {
         name: "cost_spikes",
         unit: Unit::Of("requests"),
         help: "Requests that cost more than one request may.",

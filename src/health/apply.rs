@@ -98,11 +98,11 @@ fn settle(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>, effects:
     if after != before {
         enter(state, before, after, policy, now, effects);
         flapping::note(state, before, after, now);
-        let was_flapping = state.conditions.get(Condition::Flapping).is_some();
-        deadline = deadline.min(flapping::judge(state, now));
-        if !was_flapping && state.conditions.get(Condition::Flapping).is_some() {
-            effects.events.push(flapping::event(state, now));
-        }
+    }
+    let was_flapping = state.conditions.get(Condition::Flapping).is_some();
+    deadline = deadline.min(flapping::judge(state, now));
+    if !was_flapping && state.conditions.get(Condition::Flapping).is_some() {
+        effects.events.push(flapping::event(state, now));
     }
     if let Some(origin) = restart::asked_by(state.status, policy).filter(|_| effects.restart.is_none()) {
         match restart::decide(state, policy, moment) {

@@ -98,10 +98,10 @@ pub fn judge(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Ti
     let over_hour = policy.budget_hourly.is_some_and(|limit| hour > limit || lasts(limit));
     let over_day = is_over_day(spend);
     spend.hour_warned &= policy.budget_hourly.is_some_and(|limit| hour >= share(limit));
-    let next = match (over_hour, over_day) {
+    let next = match (over_day, over_hour) {
+        (true, _) => spend.day_ends,
+        (false, true) => spend.hour.next_fall(now, HOUR).unwrap_or(Timestamp::MAX),
         (false, false) => Timestamp::MAX,
-        (_, true) if !over_hour => spend.day_ends,
-        _ => spend.hour.next_fall(now, HOUR).unwrap_or(Timestamp::MAX),
     };
     // The project's budget holds for every agent that spends.
     let over_project = moment.fleet.over_budget;

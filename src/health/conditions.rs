@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::progress::stall;
-use super::{Moment, budget, flapping, group, loops, signals};
+use super::{Moment, budget, group, loops, signals, status};
 use crate::model::{
     AgentState, Condition, Heartbeats, HourOfResults, Level, Policy, Progress, Rolling, Source, Timestamp, Window,
 };
@@ -32,13 +32,14 @@ pub fn interval(state: &AgentState, policy: &Policy) -> Duration {
     if only_supervised { policy.supervisor_interval } else { policy.interval }
 }
 
-/// Judges every condition at `moment.now` and gives the time at which a judgement can next change without any input.
+/// Judges every condition but `flapping` at `moment.now` and gives the time at which a judgement can next change without any input.
 pub fn judge(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
     each(state, policy, moment).into_iter().map(|(_, at)| at).min().unwrap_or(Timestamp::MAX)
 }
 
-/// Judges each group of conditions; when each judgement can next change by time alone.
-pub fn each(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> [(&'static str, Timestamp); 8] {
+/// Judges each group of conditions; when each judgement can next change by time alone. Flapping is about changes of the
+/// status, so it is judged after what changes now is known.
+pub fn each(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> [(&'static str, Timestamp); 7] {
     let now = moment.now;
     [
         ("silence", silence(state, policy, moment)),
@@ -47,8 +48,7 @@ pub fn each(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> [(&
         ("degraded", trouble(state, policy, moment)),
         ("looping", loops::judge(state, policy, now)),
         ("over_budget", budget::judge(state, policy, moment)),
-        ("flapping", flapping::judge(state, now)),
-        ("starting", start_grace_end(state, policy, moment)),
+        ("starting", status::starting_until(state, policy, moment).unwrap_or(Timestamp::MAX)),
     ]
 }
 
@@ -220,9 +220,4 @@ fn trouble(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Time
     let level = if moment.now >= hard_at { Level::Hard } else { Level::Soft };
     state.conditions.set(Condition::Degraded, Some(level), since);
     if level == Level::Soft { hard_at.min(lapse) } else { lapse }
-}
-
-fn start_grace_end(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Timestamp {
-    let end = state.life.run_since.map_or(Timestamp::MAX, |run| moment.presence.after(run, policy.start_grace));
-    if end > moment.now { end } else { Timestamp::MAX }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Moment, conditions, reason, restart};
+use super::{Moment, conditions, flapping, reason, restart};
 use crate::model::{AgentState, Policy, Timestamp};
 
 /// The status and its reason, the active conditions, when each judgement can next change, the newest signals, and
@@ -11,8 +11,10 @@ pub fn explain(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Valu
     let time = |at: Option<Timestamp>| at.map(|t| t.to_string());
     let mut ahead = state.clone();
     let next = conditions::each(&mut ahead, policy, moment);
+    let calm = ("flapping", flapping::judge(&mut ahead, moment.now));
     let deadlines: Vec<Value> = next
         .into_iter()
+        .chain([calm])
         .filter(|(_, at)| *at < Timestamp::MAX)
         .map(|(what, at)| json!({"judges": what, "at": at.to_string(), "in_seconds": at.since(moment.now).as_secs_f64()}))
         .collect();

@@ -17,9 +17,11 @@ const CALM: usize = 1;
 /// Remembers a change of the status when it is hard: into or out of what alerts.
 pub fn note(state: &mut AgentState, before: Status, after: Status, now: Timestamp) {
     let is_grave = |s: Status| s.severity() >= 3 || s == Status::Stalled;
-    // What an operator does is no unrest of the agent.
-    let is_operators = [before, after].iter().any(|s| matches!(s, Status::Paused | Status::Maintenance));
-    if is_grave(before) != is_grave(after) && !is_operators {
+    // What an operator or the gateway does to the agent is no unrest of the agent: an agent that dies after each restart is
+    // the dose limit's case.
+    let is_others =
+        [before, after].iter().any(|s| matches!(s, Status::Paused | Status::Maintenance | Status::Restarting));
+    if is_grave(before) != is_grave(after) && !is_others {
         if state.flaps.len() == FLAPS_MAX {
             state.flaps.remove(0);
         }

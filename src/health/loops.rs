@@ -30,9 +30,7 @@ const SPIKES_HARD: u32 = 2;
 pub fn note_beat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now: Timestamp) {
     let gap = message_gap(state, policy);
     let memory = state.loops.get_or_insert_default();
-    if let Some(calls) = beat.tool_calls.filter(|n| *n > 0) {
-        memory.tool_calls.add(now, calls, MINUTE);
-    }
+    memory.tool_calls.add(now, beat.tool_calls.unwrap_or(0), MINUTE);
     if let Some(message) = &beat.message {
         repeat(&mut memory.message, digest64(message.as_bytes()), now, gap);
     }
@@ -42,9 +40,7 @@ pub fn note_beat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
 /// Takes in the tool calls and tokens of one telemetry request.
 pub fn note_activity(state: &mut AgentState, tools: &[ToolKey], calls: u64, policy: &Policy, now: Timestamp) {
     let memory = state.loops.get_or_insert_default();
-    if calls > 0 {
-        memory.tool_calls.add(now, calls, MINUTE);
-    }
+    memory.tool_calls.add(now, calls, MINUTE);
     for tool in tools {
         repeat(&mut memory.tool, digest64(tool.name.as_bytes()), now, REPEAT_LASTS);
         match tool.digest {

@@ -8,9 +8,8 @@ pub fn stall(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Ti
     let is_down = state.conditions.get(Condition::Down).is_some();
     let at = match &policy.schedule {
         _ if is_down => Timestamp::MAX,
-        // Between the times of a schedule an agent may well have ended.
+        // Between the times of a schedule an agent may well have ended; a timer runs only while the agent does.
         Some(schedule) if policy.progress == Progress::Schedule => by_schedule(state, schedule, policy, moment),
-        _ if state.life.stopped_at.is_some() => Timestamp::MAX,
         _ => by_timer(state, policy, moment.presence),
     };
     let stalled = moment.now >= at;

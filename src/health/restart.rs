@@ -73,12 +73,12 @@ pub fn decide(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Decis
     if state.conditions.get(Condition::SilentGroup).is_some() {
         return Decision::No(Obstacle::SilentGroup);
     }
-    if state.conditions.get(Condition::Flapping).is_some() {
-        return Decision::No(Obstacle::Flapping);
-    }
     let doses = if is_reset(state, policy, moment.now) { 0 } else { ledger.automatic };
     if doses >= policy.restart_max {
         return Decision::No(Obstacle::Exhausted);
+    }
+    if state.conditions.get(Condition::Flapping).is_some() {
+        return Decision::No(Obstacle::Flapping);
     }
     if moment.fleet.halted {
         return Decision::No(Obstacle::Halted);

@@ -62,7 +62,7 @@ pub fn heartbeat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
             state.report = None;
         }
     }
-    if beat.idle {
+    if beat.idle && beat.status != BeatStatus::Shutdown {
         state.work.in_flight_since = None;
         state.work.idle_since.get_or_insert(now);
     }
@@ -113,7 +113,10 @@ pub fn supervisor(state: &mut AgentState, seen: &SupervisorReport, source: Sourc
 /// A piece of work began.
 pub fn work_started(state: &mut AgentState, source: Source, now: Timestamp) {
     alive(state, source, now, now);
-    end_idle(state, now);
+    if state.work.idle_since.take().is_some() {
+        // A result is awaited from now on, not since the last one.
+        state.life.watched_since = Some(now);
+    }
     state.work.sends_starts = true;
     state.work.in_flight_since.get_or_insert(now);
 }
@@ -129,6 +132,9 @@ pub fn activity(
 ) {
     usage::activity(state, told, policy, now, effects);
     state.life.hear(source, now);
+    if is_skewed(told, now) {
+        state.totals.skewed_signals = state.totals.skewed_signals.saturating_add(1);
+    }
     // Telemetry that sat in a queue proves that the agent was alive, not that it is.
     let Some(proven) = told.newest_end.map(|end| end.min(now)) else { return };
     let interval = conditions::interval(state, policy);
@@ -157,7 +163,7 @@ pub fn activity(
     if worked && fresh {
         state.work.last_result = state.work.last_result.max(Some(proven));
         state.work.in_flight_since = None;
-        end_idle(state, now);
+        state.work.idle_since = None;
     }
     if told.failures > 0 {
         state.work.successes_in_row = 0;
@@ -172,11 +178,21 @@ pub fn activity(
     }
 }
 
+/// Whether it is dated as only a wrong clock can (or a queue that held it for more than a day).
+fn is_skewed(told: &Activity, now: Timestamp) -> bool {
+    // A run may well have begun more than a day ago.
+    told.runs.iter().map(|run| run.ended_at).chain(told.newest_end).any(|at| at != kept(at, now))
+}
+
+/// `at`, as far as it can be true.
+fn kept(at: Timestamp, now: Timestamp) -> Timestamp {
+    at.clamp(now.minus(TOLD_BEHIND_MAX), now.plus(TOLD_AHEAD_MAX))
+}
+
 /// `run` with times that can be true: the clock of a sender may be wrong by years, and a run of next year would hide all
 /// others until then.
 fn dated(run: &Run, now: Timestamp) -> Run {
-    let kept = |at: Timestamp| at.clamp(now.minus(TOLD_BEHIND_MAX), now.plus(TOLD_AHEAD_MAX));
-    Run { started_at: kept(run.started_at), ended_at: kept(run.ended_at), ..run.clone() }
+    Run { started_at: kept(run.started_at, now), ended_at: kept(run.ended_at, now), ..run.clone() }
 }
 
 /// A third party tells of trouble.
@@ -268,11 +284,10 @@ pub fn end_run(state: &mut AgentState) {
 fn success(state: &mut AgentState, now: Timestamp) {
     state.totals.successes = state.totals.successes.saturating_add(1);
     count_results(state, 1, 0, now);
-    end_idle(state, now);
     let work = &mut state.work;
     work.last_result = Some(now);
     work.last_success = Some(now);
-    work.in_flight_since = None;
+    (work.in_flight_since, work.idle_since) = (None, None);
     work.failures_in_row = 0;
     work.successes_in_row = work.successes_in_row.saturating_add(1);
 }
@@ -281,10 +296,9 @@ fn failure(state: &mut AgentState, message: &str, now: Timestamp) {
     state.totals.failures = state.totals.failures.saturating_add(1);
     state.last_error = Some(ErrorNote::new(now, message));
     count_results(state, 0, 1, now);
-    end_idle(state, now);
     let work = &mut state.work;
     work.last_result = Some(now);
-    work.in_flight_since = None;
+    (work.in_flight_since, work.idle_since) = (None, None);
     work.successes_in_row = 0;
     work.failures_in_row = work.failures_in_row.saturating_add(1);
 }
@@ -296,13 +310,6 @@ fn count_results(state: &mut AgentState, successes: u64, failures: u64, now: Tim
     let hour = work.hour.get_or_insert_default();
     hour.successes.add(now, successes, conditions::HOUR);
     hour.failures.add(now, failures, conditions::HOUR);
-}
-
-/// Work ends what the agent said of having nothing to do; a result is awaited from now on, not since the last one.
-fn end_idle(state: &mut AgentState, now: Timestamp) {
-    if state.work.idle_since.take().is_some() {
-        state.life.watched_since = Some(now);
-    }
 }
 
 fn report(state: &mut AgentState, source: Source, message: &str, now: Timestamp) {

@@ -1,7 +1,7 @@
 //! The one word: a function of the conditions and of where the agent is in its life. The first match wins.
 
 use super::Moment;
-use crate::model::{AgentState, Condition, Level, Policy, Status};
+use crate::model::{AgentState, Condition, Level, Policy, Status, Timestamp};
 
 /// Signs of life after which a run has settled.
 const SIGNALS_TO_SETTLE: u32 = 2;
@@ -24,7 +24,7 @@ pub fn derive(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Statu
         Status::Stalled
     } else if state.life.run_since.is_none() {
         Status::Unknown
-    } else if is_starting(state, policy, moment) {
+    } else if starting_until(state, policy, moment).is_some() {
         Status::Starting
     } else if hard(Condition::Looping) {
         Status::Looping
@@ -46,11 +46,11 @@ pub const fn degrades(condition: Condition) -> bool {
     !matches!(condition, Condition::Flapping | Condition::SilentGroup)
 }
 
-/// Heard for the first time in this run, and neither confirmed by a second sign of life nor by a result.
-fn is_starting(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> bool {
-    state.life.run_since.is_some_and(|since| {
-        state.life.run_signals < SIGNALS_TO_SETTLE
-            && state.work.last_result.is_none_or(|at| at < since)
-            && moment.now < moment.presence.after(since, policy.start_grace)
-    })
+/// Heard for the first time in this run, and neither confirmed by a second sign of life nor by a result: until when that
+/// counts as starting.
+pub(super) fn starting_until(state: &AgentState, policy: &Policy, moment: &Moment<'_>) -> Option<Timestamp> {
+    let since = state.life.run_since?;
+    let is_settled =
+        state.life.run_signals >= SIGNALS_TO_SETTLE || state.work.last_result.is_some_and(|at| at >= since);
+    Some(moment.presence.after(since, policy.start_grace)).filter(|end| !is_settled && moment.now < *end)
 }

@@ -5,6 +5,7 @@
 //! at once, so that pressure is felt by the senders.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tracing::{error, warn};
@@ -15,7 +16,7 @@ use super::presence::SharedPresence;
 use crate::clock::{Clock, Stopwatch};
 use crate::http::ApiError;
 use crate::ids::Ids;
-use crate::model::{ProjectId, Timestamp};
+use crate::model::ProjectId;
 use crate::store::{Loaded, Store, StoreError};
 use crate::telemetry::{CommitFailure, ProcessMetrics};
 
@@ -34,8 +35,8 @@ pub struct CommitterConfig {
     pub ids: Ids,
     /// When the gateway was accepting.
     pub presence: SharedPresence,
-    /// No automatic restart before this time.
-    pub restarts_from: Timestamp,
+    /// How long after its start the gateway asks for no automatic restart.
+    pub start_grace: Duration,
     /// Counters of this process.
     pub metrics: ProcessMetrics,
     /// How many intakes may wait.
@@ -222,7 +223,7 @@ async fn commit(config: &CommitterConfig, batch: Vec<Intake>) -> Result<(Vec<Out
         now,
         ahead: config.clock.ahead(),
         presence: &presence,
-        restarts_from: config.restarts_from,
+        restarts_from: presence.after(presence.started_at, config.start_grace),
         rules: &*config.rules,
         ids: &config.ids,
     };

@@ -19,7 +19,7 @@ struct TestRules;
 
 impl Rules for TestRules {
     fn policy(&self, _: ProjectId, _: &str, _: &PolicyPatch) -> Arc<Policy> {
-        Arc::default()
+        Arc::new(Policy { auto_restart: true, ..Policy::default() })
     }
     fn agents_max(&self, _: ProjectId) -> u64 {
         1000
@@ -178,7 +178,7 @@ impl Lane {
             clock: clock.clone(),
             ids: Ids::seeded(1),
             presence: presence.clone(),
-            restarts_from: NOW,
+            start_grace: Duration::from_secs(120),
             metrics: metrics.clone(),
             queue_requests_max: 10,
             queue_bytes_max: 1000,
@@ -412,4 +412,36 @@ async fn what_is_judged_first_after_a_pause_knows_of_it() {
     lane.committer.submit(deadline).await.unwrap();
     let page = lane.store.agents(P1, 0, 1).await.unwrap();
     assert_eq!(page.rows[0].state.status, Status::Healthy);
+}
+
+/// A sleep of the machine right after the start of the gateway is no time in which agents could have been heard.
+#[tokio::test]
+async fn the_time_without_restarts_after_a_start_is_time_in_which_the_gateway_was_there() {
+    let lane = Lane::start(10);
+    let tell = async |secs: u64, source, body| {
+        lane.clock.set(NOW.plus(Duration::from_secs(secs)));
+        lane.presence.tick(lane.clock.now());
+        let agent = AgentKey::new(P1, "bot").unwrap();
+        let told = Observation { agent, received_at: lane.clock.now(), at: None, source, body };
+        let intake = Intake { project: P1, dedup: None, bytes: 1, work: Work::Observe(vec![told]) };
+        lane.committer.submit(intake).await.unwrap();
+        let page = lane.store.agents(P1, 0, 1).await.unwrap();
+        page.rows[0].state.restarts.open.is_some()
+    };
+    let restart = Some(RestartTarget { kind: "docker".into(), target: "bot".into() });
+    let report = Body::SupervisorReport(SupervisorReport { running: true, message: None, restart });
+    let problem =
+        || Body::Problem(Problem { message: "hangs".into(), failure: true, event: "langfuse_error", restart: true });
+    assert!(!tell(2, Source::Supervisor, report).await);
+    assert!(!tell(5, Source::Langfuse, problem()).await, "the gateway has only just started");
+    // The machine sleeps for an hour.
+    lane.presence.jump(NOW.plus(Duration::from_secs(5)), NOW.plus(Duration::from_secs(3605)));
+    lane.presence.tick(NOW.plus(Duration::from_secs(3605)));
+    assert!(!tell(3606, Source::Langfuse, problem()).await, "six seconds after its start");
+    for secs in 3607..3719 {
+        lane.clock.set(NOW.plus(Duration::from_secs(secs)));
+        lane.presence.tick(lane.clock.now());
+    }
+    assert!(!tell(3719, Source::Langfuse, problem()).await);
+    assert!(tell(3720, Source::Langfuse, problem()).await, "two minutes");
 }

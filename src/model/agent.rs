@@ -407,6 +407,8 @@ pub struct Totals {
     pub loops: [u32; LoopSignal::ALL.len()],
     /// Errors told by Langfuse.
     pub langfuse_errors: u64,
+    /// Signals whose sender dated them more than a day before their arrival, or more than five minutes after it.
+    pub skewed_signals: u64,
     /// Restarts by origin and outcome: automatic succeeded, automatic not, manual succeeded, manual not.
     pub restarts: [u32; 4],
     /// Times each status was entered, by code.

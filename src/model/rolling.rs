@@ -36,8 +36,11 @@ impl Window {
 }
 
 impl Rolling {
-    /// Adds `amount` at `at`. Times before the newest bucket count in the newest.
+    /// Adds `amount` at `at`. Times before the newest bucket count in the newest. Nothing added takes no room.
     pub fn add(&mut self, at: Timestamp, amount: u64, window: Window) {
+        if amount == 0 {
+            return;
+        }
         let number = window.number(at);
         if self.buckets.is_empty() {
             self.newest = number;

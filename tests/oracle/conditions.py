@@ -4,6 +4,18 @@ INF = float("inf")
 SOFT, HARD = "soft", "hard"
 
 
+def slot(cron, after):
+    """The first time after `after` that a cron expression names. Only minute and hour, each `*`, `*/n` or a number."""
+    def fits(field, n):
+        return field == "*" or (n % int(field[2:]) == 0 if field.startswith("*/") else n == int(field))
+
+    minute, hour = cron.split()[:2]
+    time = after // 60 * 60 + 60
+    while not (fits(minute, time // 60 % 60) and fits(hour, time // 3600 % 24)):
+        time += 60
+    return time
+
+
 class Sum:
     """A sum over the newest `count` buckets of `width` seconds."""
 
@@ -47,8 +59,8 @@ class Conditions:
     # The conditions, each as its row in the table says. `at` collects when something may change by itself.
     def silence(self, now, at):
         alive = self.alive()
-        if self.stopped:
-            return None, None
+        if self.stopped is not None or not self.expected_to_beat():
+            return None, self.stopped_for_too_long(now, at)
         # The tables do not say: one that a runner never saw alive is silent since the runner says so, one that was
         # restarted and never heard since the restart; what was found then lasts until something is heard.
         if alive is None:
@@ -57,9 +69,7 @@ class Conditions:
             return self.cond.get("late"), self.cond.get("down")
         since = alive if self.watched is None else max(alive, self.watched)
         p, interval = self.p, self.interval()
-        started = self.restarted if now >= self.restarted else 0
-        # "Restored" is an agent that this run of the gateway has not heard yet.
-        grace = self.after(started, max(2 * interval, 120)) if since < started else 0
+        grace = self.grace(now, since)
         late_span = p["late_after"] * interval
         down_span = p["down_after"] * interval + p["down_grace"]
         # "Clears: next signal": what was found stays, whatever absence of the gateway is found later.
@@ -68,9 +78,46 @@ class Conditions:
         at += [late, down]
         return (SOFT if now >= late else None), (HARD if now >= down else None)
 
+    # "Restored" is an agent that this run of the gateway has not heard yet.
+    def grace(self, now, since):
+        started = self.restarted if now >= self.restarted else 0
+        return self.after(started, max(2 * self.interval(), 120)) if since < started else 0
+
+    def expected_to_beat(self):
+        mode = self.p["expect_heartbeats"]
+        if mode == "auto":
+            return (self.beats or self.runner) and self.p["progress"] != "schedule"
+        return mode == "always"
+
+    # "After stop_grace becomes `down` if `expect_running`"; what was found stays.
+    def stopped_for_too_long(self, now, at):
+        if self.stopped is None or not self.p["expect_running"]:
+            return None
+        since = self.stopped if self.watched is None else max(self.stopped, self.watched)
+        due = max(self.after(since, self.p["stop_grace"]), self.grace(now, since))
+        at.append(due)
+        return HARD if now >= due or "down" in self.cond else None
+
+    # "Cron + grace": a result is due after each time that follows the newest one. Where there was none, since the run
+    # began, ended, or was last heard. A time that fell due while the gateway was away may have been kept.
+    def missed(self, now, at):
+        since = next((t for t in (self.result, self.run_since, self.stopped, self.alive()) if t is not None), None)
+        if since is None:
+            return None
+        since = since if self.watched is None else max(since, self.watched)
+        grace = self.p["schedule_grace"]
+        due = slot(self.p["schedule"], since)
+        for a, b in self.gaps:
+            if b > due and a < due + grace:
+                due = slot(self.p["schedule"], b)
+        at.append(due + grace)
+        return HARD if now >= due + grace else None
+
     def stalled(self, now, at, down):
         mode = self.p["progress"]
-        if self.run_since is None or self.stopped or down or mode == "never":
+        if mode == "schedule" and not down:
+            return self.missed(now, at)
+        if self.run_since is None or self.stopped is not None or self.idle or down or mode in ("never", "schedule"):
             return None
         since = self.run_since if self.watched is None else max(self.run_since, self.watched)
         if mode == "auto":
@@ -159,18 +206,20 @@ class Conditions:
         return HARD if over_hour or day is not None and self.today > day else None
 
     def degraded(self, now, at):
-        if self.report is None:
-            return None
-        lapse = self.after(self.report_at, self.p["degraded_for"])
-        if self.report_good >= 2 or now >= lapse:
+        # Two good reports end what was told, and every source lapses by itself.
+        span = self.p["degraded_for"]
+        if self.report is not None and (self.report_good >= 2 or now >= self.after(self.report_at, span)):
             self.report = None
-        if self.report is None:
-            return None
-        at.append(lapse)
+        for name in [name for name, (_, told) in self.dependencies.items() if now >= self.after(told, span)]:
+            del self.dependencies[name]
+        sources = list(self.dependencies.values())
+        if self.report is not None:
+            sources.append((self.report, self.report_at))
+        at += [self.after(told, span) for _, told in sources]
         # The tables do not say: after a deliberate end nobody's trouble counts until there is life again.
-        if self.stopped:
+        if not sources or self.stopped is not None:
             return None
-        hard = self.after(self.report, 2 * self.interval())
+        hard = self.after(min(since for since, _ in sources), 2 * self.interval())
         at.append(hard)
         return HARD if now >= hard else SOFT
 
@@ -189,14 +238,17 @@ class Conditions:
         c = self.cond
         if self.paused:
             return "paused"
-        if self.stopped:
+        if self.maintenance is not None:
+            return "maintenance"
+        # What is expected of an agent though it ended is said before that it did.
+        if self.stopped is not None and "down" not in c and "stalled" not in c:
             return "stopped"
         if self.restarting or self.awaited and "down" not in c:
             return "restarting"
         if "down" in c:
             return "down"
         if self.run_since is None:
-            return "unknown"
+            return "stalled" if "stalled" in c else "unknown"
         if self.signals < 2 and not (self.result is not None and self.result >= self.run_since):
             settled = self.after(self.run_since, self.p["start_grace"])
             at.append(settled)

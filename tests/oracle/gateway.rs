@@ -1,13 +1,15 @@
 //! What the gateway makes of a trace: `health::apply`, with deadlines fired exactly when the state asks for it.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use pulsegate::health::{Fleet, Moment, apply};
 use pulsegate::model::{
-    AgentKey, AgentState, BeatStatus, Body, CommandChange, CommandId, CommandUpdate, Heartbeat, Level, Money,
-    Observation, Policy, Presence, Problem, Progress, ProjectId, Source, SupervisorReport, Timestamp,
+    AgentKey, AgentState, BeatStatus, Body, CommandChange, CommandId, CommandUpdate, DependencyReport, Heartbeat,
+    Heartbeats, Level, Money, Observation, Policy, Presence, Problem, Progress, ProjectId, Schedule, Source,
+    SupervisorReport, Timestamp,
 };
 use uuid::Uuid;
 
@@ -105,6 +107,7 @@ fn policy(expected: &Expected) -> Policy {
         progress: match expected.progress {
             "always" => Progress::Always,
             "never" => Progress::Never,
+            "schedule" => Progress::Schedule,
             _ => Progress::Auto,
         },
         failures: expected.failures,
@@ -117,6 +120,15 @@ fn policy(expected: &Expected) -> Policy {
         budget_hourly: expected.hourly_usd.map(Money),
         budget_daily: expected.daily_usd.map(Money),
         timezone: TimeZone::UTC,
+        schedule: Some(Arc::new(Schedule::parse(expected.schedule).expect("a cron expression"))),
+        schedule_grace: Duration::from_secs(expected.schedule_grace),
+        heartbeats: match expected.expect_heartbeats {
+            "auto" => Heartbeats::Auto,
+            "never" => Heartbeats::Never,
+            _ => Heartbeats::Always,
+        },
+        expect_running: expected.expect_running,
+        stop_grace: Duration::from_secs(expected.stop_grace),
         ..Policy::default()
     }
 }
@@ -141,6 +153,7 @@ fn bodies(what: &What) -> Vec<(Source, Body)> {
                 tool_calls: beat.tool_calls,
                 iteration: beat.iteration,
                 has_details: beat.details,
+                idle: beat.idle,
                 ..Heartbeat::bare(status)
             };
             vec![(Source::Agent, Body::Heartbeat(Box::new(heartbeat)))]
@@ -154,6 +167,11 @@ fn bodies(what: &What) -> Vec<(Source, Body)> {
             let message = "told by a tool".into();
             let problem = Problem { message, failure: *failure, event: "langfuse_error", restart: false };
             vec![(Source::Langfuse, Body::Problem(problem))]
+        }
+        What::Maintenance { until } => vec![(Source::Gateway, Body::Maintenance(until.map(Timestamp::from_secs)))],
+        What::Dependency { name, healthy } => {
+            let report = DependencyReport { name: (*name).into(), healthy: *healthy, message: String::new() };
+            vec![(Source::Probe, Body::Dependency(report))]
         }
         What::Paused { paused } => vec![(Source::Gateway, Body::Paused(*paused))],
         What::Restart { change: "started" } => {

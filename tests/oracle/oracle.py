@@ -20,8 +20,10 @@ POLICY = {
     "interval": 60, "supervisor_interval": 30, "late_after": 1.5, "down_after": 3.0, "down_grace": 10,
     "stalled_after": 300, "progress": "auto", "failures": 3, "error_rate": 0.5, "tool_calls_per_minute": 10,
     "identical_messages": 5, "message_gap": None, "token_spike": 3.0, "start_grace": 120, "degraded_for": 600,
-    "hourly_usd": 20_000_000_000, "daily_usd": None,
+    "hourly_usd": 20_000_000_000, "daily_usd": None, "schedule": None, "schedule_grace": 300,
+    "expect_heartbeats": "always", "expect_running": False, "stop_grace": 300,
 }
+OTHERS_WORDS = {"paused", "maintenance", "restarting"}
 HARD_WORDS = {"down", "looping", "over_budget", "erroring", "stalled"}
 
 
@@ -32,10 +34,11 @@ class Agent(Conditions):
         self.status, self.cond = "unknown", {}
         # Life.
         self.own = self.supervisor = self.watched = self.run_since = self.gone = None
-        self.signals, self.stopped, self.paused, self.runner = 0, False, False, False
+        self.signals, self.stopped, self.runner, self.beats = 0, None, False, False
+        self.paused, self.maintenance = False, None
         self.restarting = self.awaited = False
         # Work.
-        self.starts = self.succeeded = False
+        self.starts = self.succeeded = self.idle = False
         self.in_flight = self.result = self.iteration = None
         self.fails = self.oks = 0
         self.good, self.bad = Sum(10, 60), Sum(10, 60)
@@ -45,6 +48,7 @@ class Agent(Conditions):
         self.hour, self.day, self.today = Sum(30, 120), None, 0
         # Reports and hard changes.
         self.report, self.report_at, self.report_good, self.report_by = None, None, 0, None
+        self.dependencies = {}
         self.flaps = []
         self.wake = INF
 
@@ -53,11 +57,16 @@ class Agent(Conditions):
         while self.all_gaps and self.all_gaps[0][1] <= now:
             self.gaps.append(self.all_gaps.pop(0))
         at = []
+        # A window ends by itself, and "on leaving, every deadline starts anew".
+        if self.maintenance is not None and self.maintenance <= now:
+            self.maintenance, self.watched = None, now
+        if self.maintenance is not None:
+            at.append(self.maintenance)
         late, down = self.silence(now, at)
         if down:
             self.awaited = False
             # The tables do not say: while paused only the word is withheld, and the run goes on after it (V15).
-            if "down" not in self.cond and not self.paused:
+            if "down" not in self.cond and not self.paused and self.maintenance is None:
                 self.end_run()
         found = {
             "late": late, "down": down, "stalled": self.stalled(now, at, down), "erroring": self.erroring(now, at),
@@ -67,9 +76,10 @@ class Agent(Conditions):
         self.cond = {k: v for k, v in found.items() if v}
         status = self.word(now, at)
         if status != self.status:
-            # A hard transition is into or out of what alerts; what an operator does is none.
+            # A hard transition is into or out of what alerts; what an operator or a restart of ours does is none (an agent
+            # that dies after each of three restarts is `restart_exhausted`, V17, and does not flap, V20).
             grave = (status in HARD_WORDS) != (self.status in HARD_WORDS)
-            if grave and "paused" not in (status, self.status):
+            if grave and not OTHERS_WORDS & {status, self.status}:
                 self.flaps.append(now)
             self.status = status
         flapping = self.flapping(now, at)
@@ -94,7 +104,7 @@ class Agent(Conditions):
 
     # Signals.
     def heard(self, now, own):
-        was_stopped, self.stopped, self.awaited = self.stopped, False, False
+        was_stopped, self.stopped, self.awaited = self.stopped is not None, None, False
         if own:
             self.own = now
         else:
@@ -113,7 +123,7 @@ class Agent(Conditions):
         self.signals += 1
 
     def outcome(self, now, failed):
-        self.result, self.in_flight = now, None
+        self.result, self.in_flight, self.idle = now, None, False
         if failed:
             self.fails, self.oks = self.fails + 1, 0
             self.bad.add(now, 1)
@@ -128,7 +138,7 @@ class Agent(Conditions):
         self.report_at, self.report_good, self.report_by = now, 0, by
 
     def end_run(self):
-        self.run_since, self.signals, self.in_flight = None, 0, None
+        self.run_since, self.signals, self.in_flight, self.idle = None, 0, None, False
 
     def pay(self, now, cost):
         self.hour.add(now, cost)
@@ -147,14 +157,17 @@ class Agent(Conditions):
         if cost is not None:
             self.pay(now, cost)
         self.heard(now, True)
+        self.beats = True
         if status == "shutdown":
             # The tables do not say: what the ended run reported of itself ends with it.
-            self.stopped, self.report = True, None
+            self.stopped, self.report = now, None
             self.end_run()
             return
         work = increased or s.get("details") or any(field is not None for field in (tokens, cost, calls, message))
         if status == "error" or work:
             self.outcome(now, status == "error")
+        if s.get("idle"):
+            self.idle, self.in_flight = True, None
         self.calm_cycles += bool(work)
         if status == "warning":
             self.told(now, "agent")
@@ -190,11 +203,14 @@ class Agent(Conditions):
                 self.heard(now, False)
             else:
                 self.gone = now if self.gone is None else self.gone
-                if not self.stopped:
+                if self.stopped is None:
                     self.told(now, "runner")
         elif kind == "work_started":
             self.heard(now, True)
             self.starts = True
+            # What an agent begins after it had nothing to do is awaited from then on.
+            if self.idle:
+                self.idle, self.watched = False, now
             if self.in_flight is None:
                 self.in_flight = now
         elif kind == "problem":
@@ -205,12 +221,23 @@ class Agent(Conditions):
             if self.paused and not s["paused"]:
                 self.watched = now
             self.paused = s["paused"]
+        elif kind == "maintenance":
+            if self.maintenance is not None and s["until"] is None:
+                self.watched = now
+            self.maintenance = s["until"]
+        elif kind == "dependency":
+            # Of many that fail, the first two are kept.
+            name, known = s["name"], self.dependencies
+            if s["healthy"]:
+                known.pop(name, None)
+            elif name in known or len(known) < 2:
+                known[name] = (known[name][0] if name in known else now, now)
         elif kind == "restart":
             succeeded = self.restarting and s["change"] == "succeeded"
             self.restarting = s["change"] == "started"
             if succeeded:
                 # The tables do not say: a new generation owes nothing of what the old one failed, told or left undone.
-                self.awaited, self.watched, self.stopped, self.gone, self.report = True, now, False, None, None
+                self.awaited, self.watched, self.stopped, self.gone, self.report = True, now, None, None, None
                 self.fails = self.oks = 0
                 self.cond = {k: v for k, v in self.cond.items() if k not in ("erroring", "looping")}
                 self.forget_loops()

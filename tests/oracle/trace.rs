@@ -36,6 +36,12 @@ pub struct Expected {
     pub hourly_usd: Option<i64>,
     /// In nano-dollars.
     pub daily_usd: Option<i64>,
+    /// A cron expression of the kind that the oracle can read.
+    pub schedule: &'static str,
+    pub schedule_grace: u64,
+    pub expect_heartbeats: &'static str,
+    pub expect_running: bool,
+    pub stop_grace: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -53,6 +59,8 @@ pub enum What {
     WorkStarted,
     Problem { failure: bool },
     Paused { paused: bool },
+    Maintenance { until: Option<i64> },
+    Dependency { name: &'static str, healthy: bool },
     Restart { change: &'static str },
     Tick,
 }
@@ -71,6 +79,7 @@ pub struct Beat {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iteration: Option<i64>,
     pub details: bool,
+    pub idle: bool,
 }
 
 /// `splitmix64`: the same numbers everywhere and for ever.
@@ -112,10 +121,12 @@ enum Phase {
     Silence,
     Runner,
     Flicker,
+    Rest,
+    Depend,
     Odd,
 }
 
-const PHASES: [Phase; 16] = [
+const PHASES: [Phase; 19] = [
     Phase::Idle,
     Phase::Idle,
     Phase::Work,
@@ -131,6 +142,9 @@ const PHASES: [Phase; 16] = [
     Phase::Silence,
     Phase::Runner,
     Phase::Flicker,
+    Phase::Rest,
+    Phase::Depend,
+    Phase::Odd,
     Phase::Odd,
 ];
 
@@ -176,7 +190,7 @@ fn expected(dice: &mut Dice) -> Expected {
         down_after: of(3, &[2, 3, 5]) as f64,
         down_grace: of(10, &[0, 10, 30]).cast_unsigned(),
         stalled_after: of(300, &[60, 300, 900]).cast_unsigned(),
-        progress: ["auto", "always", "never"][of(0, &[0, 0, 1, 2]) as usize],
+        progress: ["auto", "always", "never", "schedule"][of(0, &[0, 0, 1, 2, 3, 3]) as usize],
         failures: of(3, &[1, 2, 3, 5]) as u32,
         error_rate: of(50, &[25, 50, 80, 100]) as f64 / 100.0,
         tool_calls_per_minute: of(10, &[1, 5, 10, 30]) as u32,
@@ -186,6 +200,11 @@ fn expected(dice: &mut Dice) -> Expected {
         degraded_for: of(600, &[0, 60, 120, 600]).cast_unsigned(),
         hourly_usd: Some(of(20, &[0, 1, 5, 20]) * 1_000_000_000),
         daily_usd: Some(of(0, &[0, 2, 20]) * 1_000_000_000).filter(|usd| *usd > 0),
+        schedule: ["*/10 * * * *", "7 * * * *", "0 */2 * * *", "30 0 * * *"][of(0, &[0, 0, 1, 2, 3]) as usize],
+        schedule_grace: of(300, &[0, 60, 300, 900]).cast_unsigned(),
+        expect_heartbeats: ["always", "auto", "never"][of(0, &[0, 0, 1, 1, 2]) as usize],
+        expect_running: of(0, &[0, 1]) == 1,
+        stop_grace: of(300, &[0, 60, 300]).cast_unsigned(),
     }
 }
 
@@ -292,6 +311,28 @@ impl Story {
                 let wait = if self.dice.one_in(2) { self.interval * 3 + 20 } else { self.soon() };
                 self.beat(wait, "ok");
             }
+            Phase::Rest => {
+                let (wait, what) = (self.wait(), self.dice.range(0, 9));
+                match what {
+                    0 => self.push(wait, What::WorkStarted),
+                    1 => self.work(wait, "ok"),
+                    2 => self.beat(wait, "error").idle = true,
+                    3 => {
+                        let beat = self.beat(wait, "ok");
+                        (beat.idle, beat.details) = (true, true);
+                    }
+                    _ => self.beat(wait, "ok").idle = true,
+                }
+            }
+            Phase::Depend => {
+                let wait = if self.dice.one_in(3) { self.wait() } else { self.soon() };
+                let (name, healthy) = (self.dice.pick(&["llm", "llm", "db", "queue"]), self.dice.one_in(4));
+                self.push(wait, What::Dependency { name, healthy });
+                if self.dice.one_in(2) {
+                    let wait = self.wait();
+                    self.beat(wait, "ok");
+                }
+            }
             Phase::Odd => self.odd(),
         }
     }
@@ -304,7 +345,7 @@ impl Story {
 
     fn odd(&mut self) {
         let wait = self.soon();
-        match self.dice.range(0, 7) {
+        match self.dice.range(0, 8) {
             0 if !self.runner_only => self.goodbye(wait),
             1 | 2 if !self.runner_only => self.push(wait, What::WorkStarted),
             3 => {
@@ -323,6 +364,11 @@ impl Story {
                 self.push(wait, What::Restart { change: "started" });
                 let (wait, change) = (self.soon(), self.dice.pick(&["succeeded", "succeeded", "ended", "returned"]));
                 self.push(wait, What::Restart { change });
+            }
+            7 => {
+                let lasts = self.dice.pick(&[None, Some(0), Some(60), Some(400), Some(3_600)]);
+                let until = lasts.map(|lasts| self.now + wait + lasts);
+                self.push(wait, What::Maintenance { until });
             }
             _ => self.push(wait, What::Tick),
         }

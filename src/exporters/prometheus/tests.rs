@@ -85,6 +85,7 @@ fn what_is_unknown_is_absent() {
             "tool_calls_total[] 0",
             "loops_detected_total[\"tool_call_rate\"] 0",
             "langfuse_errors_total[] 0",
+            "skewed_signals_total[] 0",
             "cost_spikes_total[] 0",
             "info[\"\", \"\"] 1",
         ]

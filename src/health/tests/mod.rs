@@ -2,12 +2,14 @@
 //! state asks for it.
 
 mod absence;
+mod edges;
 mod fleet;
 mod loops;
 mod oracle;
 mod properties;
 mod schedule;
 mod time;
+mod told;
 mod vectors;
 mod watch;
 
@@ -32,6 +34,8 @@ struct Story {
     conditions: Vec<(i64, String)>,
     /// Events besides changes of the status, by their words.
     told: Vec<(i64, &'static str)>,
+    /// All events, whole.
+    events: Vec<EventDraft>,
     wishes: Vec<(i64, RestartWish)>,
 }
 
@@ -47,6 +51,7 @@ fn story() -> Story {
         log: vec![],
         conditions: vec![],
         told: vec![],
+        events: vec![],
         wishes: vec![],
     }
 }
@@ -104,7 +109,24 @@ impl Story {
         if self.conditions.last().map_or("", |(_, last)| last) != conditions {
             self.conditions.push((self.now, conditions));
         }
+        self.events.extend(effects.events);
         self.wishes.extend(effects.restart.map(|w| (self.now, w)));
+    }
+
+    /// The newest second of the story.
+    fn moment(&self) -> Moment<'_> {
+        Moment {
+            now: at(self.now),
+            presence: &self.presence,
+            restarts_from: Timestamp(0),
+            group_silent: false,
+            fleet: self.fleet,
+        }
+    }
+
+    /// Why the agent has its status, at the newest second of the story.
+    fn why(&self) -> String {
+        reason(&self.state, &self.policy, at(self.now))
     }
 
     /// The active conditions in words.

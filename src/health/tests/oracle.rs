@@ -238,3 +238,19 @@ fn trouble_of_long_ago_does_not_make_new_trouble_old() {
     s.at(8000, problem(false)).at(8001, beat(BeatStatus::Ok)).at(8002, problem(false));
     assert_eq!(s.level(Condition::Degraded), Some(Level::Soft));
 }
+
+#[test]
+fn a_hard_change_at_the_second_at_which_an_old_one_is_forgotten_keeps_it_flapping() {
+    let mut s = story();
+    s.policy.progress = Progress::Schedule;
+    (s.policy.heartbeats, s.policy.schedule_grace) = (Heartbeats::Never, Duration::from_secs(10));
+    s.policy.schedule = Some(std::sync::Arc::new(Schedule::parse("*/10 * * * *").unwrap()));
+    let done = |s: &mut Story, t: i64| drop(s.at(t, work(None, &t.to_string())).active());
+    // Its times are 200 s into the story and every ten minutes from then on; it misses three of them, and keeps two.
+    [0, 215, 815, 1415, 2005, 2605].into_iter().for_each(|t| done(&mut s, t));
+    assert_eq!(s.conditions.iter().find(|(_, words)| words.contains("flapping")).unwrap().0, 1410);
+    s.until(3209);
+    assert_eq!(s.active(), "flapping!", "the changes of 1410 and 1415 are remembered");
+    s.until(3210);
+    assert_eq!(s.active(), "stalled! flapping!", "that of 1410 no more, but there is a new one");
+}

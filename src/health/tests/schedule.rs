@@ -80,6 +80,16 @@ fn an_idle_mark_stops_the_timer_until_there_is_work_again() {
     assert_eq!(s.state.status, Healthy);
 }
 
+/// Third parties tell of work, not of life: their word ends idling and moves no deadline of the beats.
+#[test]
+fn an_error_told_of_an_idle_agent_gives_it_no_time() {
+    let mut s = story();
+    s.beats(0, 540).at(600, idle());
+    let told = Problem { message: "timeout".into(), failure: true, event: "langfuse_error", restart: false };
+    s.at(680, Body::Problem(told)).until(790);
+    assert_eq!((s.state.status, s.state.status_since), (Down, at(600)));
+}
+
 #[test]
 fn work_after_idling_is_awaited_from_then_on() {
     let mut s = story();

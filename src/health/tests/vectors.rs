@@ -169,9 +169,82 @@ fn v17_a_crash_looping_agent_is_restarted_three_times_and_no_more() {
 #[test]
 fn v17_the_waits_double_where_the_cooldown_is_shorter() {
     let mut s = crashing();
-    (s.policy.restart_cooldown, s.policy.restart_max) = (Duration::from_secs(1), 3);
-    let waits = crash_loop(&mut s, 60);
-    assert!((8..=12).contains(&waits[0]), "10 s, give or take a fifth: {waits:?}");
+    (s.policy.restart_cooldown, s.policy.restart_max) = (Duration::from_secs(1), 4);
+    let waits = crash_loop(&mut s, 10_000);
+    // 10, 20 and 40 s, each changed by up to a fifth by what is random in the command's id: by -20, 5.6 and -8.9 %.
+    assert_eq!(waits, [8, 22, 37]);
+    let told: Vec<_> = s.told.iter().map(|(t, word)| (*word, *t)).collect();
+    assert_eq!(
+        told[..],
+        [("flapping", told[0].1), ("restart_exhausted", told[0].1)],
+        "its fifth death, and the last dose"
+    );
+}
+
+#[test]
+fn v17_waits_differ_by_up_to_a_fifth_either_way() {
+    let wait = |random: u16| {
+        let mut s = crashing();
+        s.policy.restart_cooldown = Duration::from_secs(1);
+        let [low, high] = random.to_le_bytes();
+        let id = CommandId(Uuid::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low, high]));
+        for change in [CommandChange::Queued { automatic: true }, CommandChange::Ended] {
+            s.at(1, Body::Command(CommandUpdate { id, change }));
+        }
+        match restart::decide(&s.state, &s.policy, &s.moment()) {
+            restart::Decision::NotBefore(until) => until.since(at(1)).as_millis(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([0, 200, 400, 401, u16::MAX].map(wait), [8_000, 10_000, 12_000, 8_000, 9_720]);
+}
+
+#[test]
+fn v17_waits_double_up_to_five_minutes() {
+    let mut s = crashing();
+    (s.policy.restart_cooldown, s.policy.restart_max) = (Duration::from_secs(1), 100);
+    for (doses, seconds) in [(1, 8), (2, 16), (3, 32), (4, 64), (5, 128), (6, 240), (7, 240), (40, 240)] {
+        s.state.restarts =
+            RestartLedger { automatic: doses, jitter: -200, last_at: Some(at(s.now)), ..RestartLedger::default() };
+        let moment = s.moment();
+        assert_eq!(restart::decide(&s.state, &s.policy, &moment), restart::Decision::NotBefore(at(s.now + seconds)));
+    }
+}
+
+/// What we do to an agent is not its unrest: the third restart of one that dies after each comes as soon as the second.
+#[test]
+fn v17_restarts_of_ours_are_no_flapping() {
+    let mut s = crashing();
+    let waits = crash_loop(&mut s, 1000);
+    assert_eq!(waits, [60, 60], "the cooldown and nothing else");
+    assert!(!s.conditions.iter().any(|(_, words)| words.contains("flapping")), "{:?}", s.conditions);
+    assert_eq!(s.state.flaps.len(), 4, "it died four times");
+}
+
+/// But what the agent does after them is: one that dies five times in half an hour flaps, however often it may be restarted.
+#[test]
+fn v20_an_agent_that_dies_five_times_flaps_though_it_is_restarted_each_time() {
+    let mut s = crashing();
+    s.policy.restart_max = 100;
+    crash_loop(&mut s, 1000);
+    assert_eq!(s.told.iter().map(|(_, word)| *word).collect::<Vec<_>>(), ["flapping"]);
+    assert_eq!((s.wishes.len(), s.active().as_str()), (4, "late down! flapping!"));
+}
+
+/// A restart that fails, or that helps nothing, leaves the agent as it was: down once, whatever was tried.
+#[test]
+fn v20_restarts_that_do_not_help_are_no_changes() {
+    let mut s = story();
+    s.beats(0, 600).until(790);
+    for n in 0..5 {
+        let update = |change| Body::Command(CommandUpdate { id: CommandId(Uuid::from_u128(n)), change });
+        s.at(800 + n as i64 * 200, update(CommandChange::Queued { automatic: false }));
+        s.at(801 + n as i64 * 200, update(CommandChange::Started));
+        let helped_nothing = if n % 2 == 0 { CommandChange::Ended } else { CommandChange::Succeeded };
+        s.at(802 + n as i64 * 200, update(helped_nothing)).until(999 + n as i64 * 200);
+        assert_eq!(s.active(), "late down!");
+    }
+    assert_eq!(s.state.flaps, [at(790)]);
 }
 
 #[test]

@@ -176,6 +176,7 @@ fn absorb_totals(into: &mut Totals, from: &Totals) {
         cost_spikes,
         loops,
         langfuse_errors,
+        skewed_signals,
         restarts,
         entered,
         heartbeat_latency,
@@ -195,6 +196,7 @@ fn absorb_totals(into: &mut Totals, from: &Totals) {
         (&mut into.tool_calls_failed, tool_calls_failed),
         (&mut into.cost_spikes, cost_spikes),
         (&mut into.langfuse_errors, langfuse_errors),
+        (&mut into.skewed_signals, skewed_signals),
     ] {
         *sum = sum.saturating_add(*more);
     }
