@@ -43,7 +43,7 @@ pub enum Kind {
     /// Always 1; what it tells is in its labels.
     Info(Read),
     /// A distribution, counted since the agent was first seen. An empty one is not told.
-    Histogram(&'static [f64; BUCKETS], fn(&AgentRow) -> &Histogram),
+    Histogram(&'static [f64; BUCKETS], fn(&AgentRow) -> Option<&Histogram>),
 }
 
 /// How to read values from a row at a time.
@@ -142,7 +142,7 @@ pub static METRICS: &[Metric] = &[
         unit: Unit::Seconds,
         help: "How late heartbeats came against the agent's interval.",
         labels: &[],
-        kind: Kind::Histogram(&LATENCY_BOUNDS, |row| &row.state.totals.heartbeat_latency),
+        kind: Kind::Histogram(&LATENCY_BOUNDS, |row| Some(&row.state.totals.heartbeat_latency)),
     },
     Metric {
         name: "results",
@@ -156,7 +156,7 @@ pub static METRICS: &[Metric] = &[
         unit: Unit::Seconds,
         help: "How long finished runs took.",
         labels: &[],
-        kind: Kind::Histogram(&DURATION_BOUNDS, |row| &row.state.totals.run_duration),
+        kind: Kind::Histogram(&DURATION_BOUNDS, |row| row.state.totals.run_duration.as_deref()),
     },
     Metric {
         name: "model_calls",
@@ -184,7 +184,7 @@ pub static METRICS: &[Metric] = &[
         unit: Unit::Usd,
         help: "Cost of one cycle (a heartbeat or a run).",
         labels: &[],
-        kind: Kind::Histogram(&COST_BOUNDS, |row| &row.state.totals.cycle_cost),
+        kind: Kind::Histogram(&COST_BOUNDS, |row| row.state.totals.cycle_cost.as_deref()),
     },
     Metric {
         name: "tool_calls",

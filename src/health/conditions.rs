@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::progress::stall;
 use super::{Moment, budget, group, loops, signals, status};
-use crate::model::{
-    AgentState, Condition, Heartbeats, HourOfResults, Level, Policy, Progress, Rolling, Source, Timestamp, Window,
-};
+use crate::model::{AgentState, Condition, Heartbeats, Level, Policy, Progress, Rolling, Source, Timestamp, Window};
 
 /// After the gateway starts, agents restored from the store get at least this long to be heard again.
 pub const RESTORE_GRACE_MIN: Duration = Duration::from_secs(120);
@@ -174,30 +172,30 @@ fn failures(state: &mut AgentState, policy: &Policy, moment: &Moment<'_>) -> Tim
     }
     // Results leave the window by themselves: that can end what the rate keeps up, and make hard what is soft.
     let work = &state.work;
-    let falls = [&work.recent_failures, &work.recent_successes].map(|r| r.next_fall(now, RESULTS));
-    let falls = falls.into_iter().flatten().min().filter(|_| rate.is_some()).unwrap_or(Timestamp::MAX);
+    let falls = work.recent.iter().flat_map(|r| [&r.failures, &r.successes]).filter_map(|r| r.next_fall(now, RESULTS));
+    let falls = falls.min().filter(|_| rate.is_some()).unwrap_or(Timestamp::MAX);
     if level == Some(Level::Soft) { falls.min(lapse) } else { falls }
 }
 
 /// The share of failures among recent results, once there are enough of them.
 pub fn error_rate(state: &AgentState, now: Timestamp) -> Option<f64> {
-    let failures = state.work.recent_failures.sum(now, RESULTS);
-    let all = recent_results(state, now);
+    let (failures, all) = recent_results(state, now);
     (all >= RATE_RESULTS_MIN).then(|| failures as f64 / all as f64)
 }
 
-/// How many results there were in the last ten minutes.
-pub fn recent_results(state: &AgentState, now: Timestamp) -> u64 {
-    let sum = |results: &Rolling| results.sum(now, RESULTS);
-    sum(&state.work.recent_failures).saturating_add(sum(&state.work.recent_successes))
+/// Failures and all results of the last ten minutes.
+pub fn recent_results(state: &AgentState, now: Timestamp) -> (u64, u64) {
+    state.work.recent.as_ref().map_or((0, 0), |r| sums(&r.failures, &r.successes, now, RESULTS))
 }
 
 /// Failures and all results of the last hour.
 pub fn hour_of_results(state: &AgentState, now: Timestamp) -> (u64, u64) {
-    let Some(hour) = &state.work.hour else { return (0, 0) };
-    let HourOfResults { successes, failures } = &**hour;
-    let failed = failures.sum(now, HOUR);
-    (failed, failed.saturating_add(successes.sum(now, HOUR)))
+    state.work.recent.as_ref().map_or((0, 0), |r| sums(&r.hour_failures, &r.hour_successes, now, HOUR))
+}
+
+fn sums(failures: &Rolling, successes: &Rolling, now: Timestamp, window: Window) -> (u64, u64) {
+    let failed = failures.sum(now, window);
+    (failed, failed.saturating_add(successes.sum(now, window)))
 }
 
 /// `degraded`: trouble that the agent or a third party tells of, a runner that sees no process, or a dependency that

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::conditions;
 use crate::model::{
-    AgentState, Condition, Heartbeat, Level, LoopMemory, LoopSignal, Policy, Repeat, TOKEN_SAMPLES_MAX, Timestamp,
-    ToolKey, Window, digest64,
+    Activity, AgentState, Condition, Heartbeat, Level, LoopMemory, LoopSignal, Policy, Repeat, TOKEN_SAMPLES_MAX,
+    Timestamp, Window, digest64,
 };
 
 /// Tool calls are counted over a minute.
@@ -38,10 +38,13 @@ pub fn note_beat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
 }
 
 /// Takes in the tool calls and tokens of one telemetry request.
-pub fn note_activity(state: &mut AgentState, tools: &[ToolKey], calls: u64, policy: &Policy, now: Timestamp) {
+pub fn note_activity(state: &mut AgentState, told: &Activity, policy: &Policy, now: Timestamp) {
     let memory = state.loops.get_or_insert_default();
-    memory.tool_calls.add(now, calls, MINUTE);
-    for tool in tools {
+    memory.tool_calls.add(now, told.tool_calls, MINUTE);
+    for output in &told.outputs {
+        repeat(&mut memory.output, *output, now, REPEAT_LASTS);
+    }
+    for tool in &told.tools {
         repeat(&mut memory.tool, digest64(tool.name.as_bytes()), now, REPEAT_LASTS);
         match tool.digest {
             Some(digest) => repeat(&mut memory.call, digest, now, REPEAT_LASTS),
@@ -114,7 +117,7 @@ pub fn judge(state: &mut AgentState, policy: &Policy, now: Timestamp) -> Timesta
     next_change(state, now)
 }
 
-fn calm_down(state: &mut AgentState, readings: &[Reading; 5], now: Timestamp) -> Timestamp {
+fn calm_down(state: &mut AgentState, readings: &[Reading], now: Timestamp) -> Timestamp {
     let Some(memory) = &mut state.loops else { return Timestamp::MAX };
     if !readings.iter().all(|r| r.is_calm) {
         memory.calm_since = None;
@@ -133,7 +136,7 @@ fn calm_down(state: &mut AgentState, readings: &[Reading; 5], now: Timestamp) ->
     over
 }
 
-fn read(memory: &LoopMemory, policy: &Policy, now: Timestamp) -> [Reading; 5] {
+fn read(memory: &LoopMemory, policy: &Policy, now: Timestamp) -> [Reading; LoopSignal::ALL.len()] {
     let count = |slot: &Option<Repeat>| {
         // Without anything further for as long as calm takes, a repetition has ended.
         slot.filter(|r| now.since(r.at) < CALM_FOR).map_or(0, |r| u64::from(r.count))
@@ -150,6 +153,7 @@ fn read(memory: &LoopMemory, policy: &Policy, now: Timestamp) -> [Reading; 5] {
         n if n >= SPIKES_HARD && spiked_last => Some(Level::Hard),
         _ => spiked_last.then_some(Level::Soft),
     };
+    let same_output = at_least(LoopSignal::RepeatedOutput, count(&memory.output), policy.loop_same_tool);
     [
         Reading {
             signal: LoopSignal::ToolCallRate,
@@ -160,13 +164,15 @@ fn read(memory: &LoopMemory, policy: &Policy, now: Timestamp) -> [Reading; 5] {
         Reading { signal: LoopSignal::TokenSpike, level, is_calm: !spiked_last },
         at_least(LoopSignal::RepeatedToolCall, count(&memory.call), policy.loop_same_calls),
         at_least(LoopSignal::RepeatedTool, count(&memory.tool), policy.loop_same_tool),
+        // Healthy agents, too, give the same short answer many times: it is seen, and proves nothing.
+        Reading { level: same_output.level.map(|_| Level::Soft), ..same_output },
     ]
 }
 
 /// While the condition is active: when a signal next weakens by itself.
 fn next_change(state: &AgentState, now: Timestamp) -> Timestamp {
     let Some(memory) = &state.loops else { return Timestamp::MAX };
-    let repeats = [memory.message, memory.call, memory.tool].into_iter().flatten().map(|r| r.at);
+    let repeats = [memory.message, memory.call, memory.tool, memory.output].into_iter().flatten().map(|r| r.at);
     let ends = repeats.chain([memory.cycle_at]).map(|at| at.plus(CALM_FOR)).filter(|at| *at > now);
     ends.chain(memory.tool_calls.next_fall(now, MINUTE)).min().unwrap_or_else(|| now.plus(CALM_FOR))
 }
@@ -198,6 +204,11 @@ pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
         Some(LoopSignal::RepeatedTool) => format!(
             "repeated_tool: the same tool {} times in a row, arguments unknown (threshold {}); weak evidence",
             times(memory.tool),
+            policy.loop_same_tool
+        ),
+        Some(LoopSignal::RepeatedOutput) => format!(
+            "repeated_output: the model gave the same answer {} times in a row (threshold {}); weak evidence",
+            times(memory.output),
             policy.loop_same_tool
         ),
     }

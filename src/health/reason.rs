@@ -190,7 +190,7 @@ fn missed(state: &AgentState, expected: &Expected, policy: &Policy, now: Timesta
 
 fn erroring(state: &AgentState, policy: &Policy, now: Timestamp) -> Finding {
     let rate = conditions::error_rate(state, now);
-    let results = conditions::recent_results(state, now);
+    let (_, results) = conditions::recent_results(state, now);
     let what = match (state.work.failures_in_row, rate) {
         (n, _) if n >= policy.failures => format!("{n} failures in a row"),
         (_, Some(rate)) if rate >= policy.error_rate => {

@@ -148,10 +148,10 @@ pub fn activity(
         && state.last_run.as_ref().is_none_or(|last| last.ended_at <= run.ended_at)
     {
         let cut = |text: &String| text[..text.floor_char_boundary(ERROR_TYPE_BYTES_MAX)].to_owned();
-        state.last_run = Some(Run { error_type: run.error_type.as_ref().map(cut), ..run });
+        state.last_run = Some(Box::new(Run { error_type: run.error_type.as_ref().map(cut), ..run }));
     }
     if fresh {
-        loops::note_activity(state, &told.tools, told.tool_calls, policy, now);
+        loops::note_activity(state, told, policy, now);
         count_results(state, told.successes, told.failures, now);
     }
     state.totals.successes = state.totals.successes.saturating_add(told.successes);
@@ -304,12 +304,14 @@ fn failure(state: &mut AgentState, message: &str, now: Timestamp) {
 }
 
 fn count_results(state: &mut AgentState, successes: u64, failures: u64, now: Timestamp) {
-    let work = &mut state.work;
-    work.recent_successes.add(now, successes, conditions::RESULTS);
-    work.recent_failures.add(now, failures, conditions::RESULTS);
-    let hour = work.hour.get_or_insert_default();
-    hour.successes.add(now, successes, conditions::HOUR);
-    hour.failures.add(now, failures, conditions::HOUR);
+    if successes == 0 && failures == 0 {
+        return;
+    }
+    let recent = state.work.recent.get_or_insert_default();
+    recent.successes.add(now, successes, conditions::RESULTS);
+    recent.failures.add(now, failures, conditions::RESULTS);
+    recent.hour_successes.add(now, successes, conditions::HOUR);
+    recent.hour_failures.add(now, failures, conditions::HOUR);
 }
 
 fn report(state: &mut AgentState, source: Source, message: &str, now: Timestamp) {

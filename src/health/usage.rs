@@ -26,7 +26,8 @@ pub fn activity(state: &mut AgentState, told: &Activity, policy: &Policy, now: T
     totals.tool_calls_failed = totals.tool_calls_failed.saturating_add(told.tool_calls_failed);
     totals.runs = totals.runs.saturating_add(told.runs.len() as u64);
     for run in &told.runs {
-        totals.run_duration.record(run.ended_at.since(run.started_at).as_secs_f64(), &DURATION_BOUNDS);
+        let durations = totals.run_duration.get_or_insert_default();
+        durations.record(run.ended_at.since(run.started_at).as_secs_f64(), &DURATION_BOUNDS);
     }
     add(&mut totals.tokens_input, told.usage.input);
     add(&mut totals.tokens_output, told.usage.output);
@@ -72,7 +73,7 @@ fn spend(
     let totals = &mut state.totals;
     totals.cost = Some(totals.cost.unwrap_or_default().plus(cost));
     totals.cost_origin = totals.cost_origin.and(origin);
-    totals.cycle_cost.record(cost.as_usd(), &COST_BOUNDS);
+    totals.cycle_cost.get_or_insert_default().record(cost.as_usd(), &COST_BOUNDS);
     budget::note(state, cost, policy, now, effects);
     let totals = &mut state.totals;
     if let Some(limit) = policy.budget_request.filter(|limit| cost > *limit) {

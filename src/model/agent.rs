@@ -41,7 +41,7 @@ pub struct AgentState {
     /// The newest error, of whatever kind.
     pub last_error: Option<ErrorNote>,
     /// The newest run seen.
-    pub last_run: Option<Run>,
+    pub last_run: Option<Box<Run>>,
     /// Restarts: the open command and the dose so far.
     pub restarts: RestartLedger,
     /// Where restart commands go, as the runner reported it.
@@ -176,12 +176,8 @@ pub struct Work {
     pub failures_in_row: u32,
     /// Successes since the last failure.
     pub successes_in_row: u32,
-    /// Successes of the last ten minutes.
-    pub recent_successes: Rolling,
-    /// Failures of the last ten minutes.
-    pub recent_failures: Rolling,
-    /// Results of the last hour; `None` until there was one.
-    pub hour: Option<Box<HourOfResults>>,
+    /// Results lately; `None` until there was one.
+    pub recent: Option<Box<RecentResults>>,
     /// The agent's own loop counter, as last reported.
     pub iteration: Option<i64>,
     /// Digest of the sender's prompt window, as last reported.
@@ -199,13 +195,17 @@ pub struct Expected {
     pub rule: u32,
 }
 
-/// Results of the last hour.
+/// Results lately.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct HourOfResults {
-    /// Successes.
+pub struct RecentResults {
+    /// Successes of the last ten minutes.
     pub successes: Rolling,
-    /// Failures.
+    /// Failures of the last ten minutes.
     pub failures: Rolling,
+    /// Successes of the last hour.
+    pub hour_successes: Rolling,
+    /// Failures of the last hour.
+    pub hour_failures: Rolling,
 }
 
 /// How many hard changes of the status are remembered.
@@ -222,6 +222,8 @@ pub struct LoopMemory {
     pub call: Option<Repeat>,
     /// The newest tool by name alone, and how often it came in a row.
     pub tool: Option<Repeat>,
+    /// What the model answered last, and how often it did so in a row.
+    pub output: Option<Repeat>,
     /// Tokens of the newest cycles, oldest first; at most [`TOKEN_SAMPLES_MAX`].
     pub tokens: Vec<u32>,
     /// Whether each of the newest cycles was a spike, the newest in bit 0.
@@ -264,12 +266,20 @@ pub enum LoopSignal {
     RepeatedToolCall,
     /// The same tool again and again, arguments unknown.
     RepeatedTool,
+    /// The same answer of a model again and again.
+    RepeatedOutput,
 }
 
 impl LoopSignal {
     /// Every signal.
-    pub const ALL: [Self; 5] =
-        [Self::ToolCallRate, Self::RepeatedMessage, Self::TokenSpike, Self::RepeatedToolCall, Self::RepeatedTool];
+    pub const ALL: [Self; 6] = [
+        Self::ToolCallRate,
+        Self::RepeatedMessage,
+        Self::TokenSpike,
+        Self::RepeatedToolCall,
+        Self::RepeatedTool,
+        Self::RepeatedOutput,
+    ];
 
     /// The word used in JSON, labels and texts.
     pub const fn word(self) -> &'static str {
@@ -279,6 +289,7 @@ impl LoopSignal {
             Self::TokenSpike => "token_spike",
             Self::RepeatedToolCall => "repeated_tool_call",
             Self::RepeatedTool => "repeated_tool",
+            Self::RepeatedOutput => "repeated_output",
         }
     }
 }
@@ -415,10 +426,10 @@ pub struct Totals {
     pub entered: [u32; Status::ALL.len()],
     /// How late heartbeats came against their interval, in seconds.
     pub heartbeat_latency: Histogram,
-    /// How long runs took, in seconds.
-    pub run_duration: Histogram,
-    /// Cost of a cycle (a beat or a run), in USD.
-    pub cycle_cost: Histogram,
+    /// How long runs took, in seconds; `None` until one ended.
+    pub run_duration: Option<Box<Histogram>>,
+    /// Cost of a cycle (a beat or a run), in USD; `None` until one was told.
+    pub cycle_cost: Option<Box<Histogram>>,
 }
 
 /// How many models an agent's totals tell apart; the rest is added up under [`OTHER_MODELS`].

@@ -83,6 +83,7 @@ mod tests {
         let p = Presence::new(t(4200), [(t(600), t(4200))]);
         assert_eq!(p.after(t(590), s(190)), t(590 + 190 + 3600));
         assert_eq!(p.after(t(100), s(190)), t(290), "a gap after the deadline does not count");
+        assert_eq!(p.after(t(410), s(190)), t(600), "nor one that begins with it");
         assert_eq!(p.after(t(1000), s(190)), t(4390), "silence that begins inside a gap starts at its end");
         assert_eq!(p.accepted(t(590), t(4210)), s(20));
     }
@@ -91,6 +92,13 @@ mod tests {
     fn overlapping_gaps_are_one() {
         let p = Presence::new(t(0), [(t(20), t(30)), (t(10), t(25)), (t(50), t(40))]);
         assert_eq!(p.gaps(), [(t(10), t(30))]);
+    }
+
+    #[test]
+    fn of_many_gaps_the_newest_are_remembered() {
+        let many = (0..GAPS_MAX as i64 + 6).map(|n| (t(n * 100), t(n * 100 + 10)));
+        let p = Presence::new(t(0), many);
+        assert_eq!((p.gaps().len(), p.gaps()[0]), (GAPS_MAX, (t(600), t(610))));
     }
 
     #[test]

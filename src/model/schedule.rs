@@ -93,6 +93,13 @@ mod tests {
     }
 
     #[test]
+    fn an_expression_has_at_most_a_hundred_bytes() {
+        let minutes = |more: usize| format!("10{} * * * *", ",1".repeat(more));
+        assert_eq!((minutes(45).len(), Schedule::parse(&minutes(45)).is_ok()), (100, true));
+        assert!(Schedule::parse(&minutes(46)).unwrap_err().contains("at most 100 bytes, this one has 102"));
+    }
+
+    #[test]
     fn nonsense_is_refused_with_the_remedy() {
         for text in ["", "every day", "61 * * * *", "0 0 30 2 *", &"1,".repeat(60)] {
             assert!(Schedule::parse(text).is_err(), "{text}");

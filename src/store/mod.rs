@@ -11,7 +11,7 @@ mod tables;
 mod tables_names;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 
@@ -74,11 +74,17 @@ pub struct AgentRow {
     pub history: History,
 }
 
+/// `settings`, kept once for all agents for which nothing is set: that is most of them.
+pub fn shared(settings: PolicyPatch) -> Arc<PolicyPatch> {
+    static NOTHING_SET: LazyLock<Arc<PolicyPatch>> = LazyLock::new(Arc::default);
+    if settings == **NOTHING_SET { NOTHING_SET.clone() } else { Arc::new(settings) }
+}
+
 impl AgentRow {
     /// The row of an agent first heard of at `now`.
     pub fn new(id: AgentId, key: AgentKey, now: Timestamp) -> Self {
         let state = AgentState { deadline: Timestamp::MAX, ..AgentState::default() };
-        Self { id, key, created_at: now, settings: Arc::default(), state, history: History::default() }
+        Self { id, key, created_at: now, settings: shared(PolicyPatch::default()), state, history: History::default() }
     }
 
     /// Names what can be set about the agent as it is now: another one as soon as any of it changes.

@@ -85,12 +85,14 @@ impl Draw {
                 message: d.text(256).into(),
             }),
             last_error: self.maybe(Self::note),
-            last_run: self.maybe(|d| Run {
-                failed: d.yes(),
-                started_at: d.time(),
-                ended_at: d.time(),
-                error_type: d.maybe(|d| d.text(64)),
-                session: d.maybe(Self::number),
+            last_run: self.maybe(|d| {
+                Box::new(Run {
+                    failed: d.yes(),
+                    started_at: d.time(),
+                    ended_at: d.time(),
+                    error_type: d.maybe(|d| d.text(64)),
+                    session: d.maybe(Self::number),
+                })
             }),
             restarts: RestartLedger {
                 open: self.maybe(|d| OpenRestart {
@@ -147,9 +149,14 @@ impl Draw {
             last_success: self.maybe(Self::time),
             failures_in_row: self.small(),
             successes_in_row: self.small(),
-            recent_successes: self.rolling(),
-            recent_failures: self.rolling(),
-            hour: self.maybe(|d| Box::new(HourOfResults { successes: d.rolling(), failures: d.rolling() })),
+            recent: self.maybe(|d| {
+                Box::new(RecentResults {
+                    successes: d.rolling(),
+                    failures: d.rolling(),
+                    hour_successes: d.rolling(),
+                    hour_failures: d.rolling(),
+                })
+            }),
             iteration: self.maybe(|d| d.number() as i64),
             prompts: self.maybe(Self::number),
         }
@@ -172,6 +179,7 @@ impl Draw {
             message: self.maybe(repeat),
             call: self.maybe(repeat),
             tool: self.maybe(repeat),
+            output: self.maybe(repeat),
             tokens: (0..self.number() % TOKEN_SAMPLES_MAX as u64).map(|_| self.small()).collect(),
             spikes: self.small() as u8,
             cycle_at: self.time(),
@@ -225,12 +233,13 @@ impl Draw {
             ]),
             cost_spikes: self.number(),
             langfuse_errors: self.number(),
+            skewed_signals: self.number(),
             loops: std::array::from_fn(|_| self.small()),
             restarts: std::array::from_fn(|_| self.small()),
             entered: std::array::from_fn(|_| self.small()),
             heartbeat_latency: self.histogram(),
-            run_duration: self.histogram(),
-            cycle_cost: self.histogram(),
+            run_duration: self.maybe(|d| Box::new(d.histogram())),
+            cycle_cost: self.maybe(|d| Box::new(d.histogram())),
         }
     }
 }

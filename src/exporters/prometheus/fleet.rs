@@ -94,9 +94,7 @@ fn write(out: &mut Vec<u8>, format: Format, metric: &Metric, name: &str, block: 
             read(row, &mut |values, number| text::sample(out, name, block, metric.labels, values, number));
         }
         Kind::Histogram(bounds, read) => {
-            let histogram = read(row);
-            let count = histogram.count();
-            if count > 0 {
+            if let Some((histogram, count)) = read(row).map(|h| (h, h.count())).filter(|(_, count)| *count > 0) {
                 let mut below = 0;
                 let buckets = bounds.iter().zip(histogram.counts).map(|(bound, n)| {
                     below += u64::from(n);

@@ -77,3 +77,20 @@ fn new_settings_by_which_an_agent_is_not_silent_yet_take_it_back() {
     s.beats(0, 600).until(900).settings(600).until(9000);
     s.expect(&log(&[(690, Degraded), (790, Down), (900, Unknown), (2410, Down)]));
 }
+
+/// Money, calls and results are counted by the world's time, not by the gateway's presence: an hour's budget is of an hour.
+#[test]
+fn what_was_spent_before_a_sleep_of_the_machine_grows_old_while_it_sleeps() {
+    let mut s = story();
+    (s.policy.progress, s.policy.budget_daily) = (Progress::Never, Money::from_usd(30.0));
+    let spent =
+        |usd| Body::Heartbeat(Box::new(Heartbeat { cost: Money::from_usd(usd), ..Heartbeat::bare(BeatStatus::Ok) }));
+    s.beats(0, 60).at(70, spent(21.0)).beats(120, 120);
+    assert_eq!(s.state.status, OverBudget);
+    s.away(130, 4130);
+    s.now = 4130;
+    s.at(4130, beat(BeatStatus::Ok));
+    assert_eq!(s.state.status, Healthy, "more than an hour ago");
+    s.at(4140, spent(10.0));
+    assert_eq!(s.why(), "daily budget: 31.000000000 USD spent today, the limit is 30.000000000 USD");
+}

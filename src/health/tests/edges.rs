@@ -254,7 +254,7 @@ fn a_loop_is_counted_once_however_long_it_lasts() {
     for n in 0..20 {
         s.at(100 + n, say("again"));
     }
-    assert_eq!((s.state.status, s.state.totals.loops), (Looping, [0, 1, 0, 0, 0]));
+    assert_eq!((s.state.status, s.state.totals.loops), (Looping, [0, 1, 0, 0, 0, 0]));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn v9_too_many_tool_calls_in_a_minute() {
     assert_eq!(reason(&s.state, &s.policy, at(350)), "tool_call_rate: 11/min > 10/min");
     s.at(360, beat(BeatStatus::Ok)).at(420, beat(BeatStatus::Ok)).at(480, beat(BeatStatus::Ok)).until(500);
     s.expect(&log(&[(350, Looping), (495, Healthy)])).expect_conditions(&[(350, "looping!"), (495, "")]);
-    assert_eq!((s.state.totals.loops, warning(&s.state)), ([1, 0, 0, 0, 0], None));
+    assert_eq!((s.state.totals.loops, warning(&s.state)), ([1, 0, 0, 0, 0, 0], None));
 }
 
 #[test]
@@ -240,4 +240,32 @@ fn who_flaps_and_is_well_at_the_moment_is_healthy() {
         s.at(t, beat(BeatStatus::Ok)).at(t + 30, beat(BeatStatus::Ok));
     }
     assert_eq!((s.state.status, s.active().as_str()), (Healthy, "flapping!"), "{:?}", s.log);
+}
+
+/// "LLM calls whose output repeats": a classifier says the same word to many, so it is seen and never certain.
+#[test]
+fn the_same_answer_fifteen_times_is_seen_and_stops_nobody() {
+    let answer = |output| {
+        let told = Activity { newest_end: Some(Timestamp::MAX), outputs: vec![output], ..Activity::default() };
+        Body::Activity(Box::new(told))
+    };
+    let mut s = story();
+    s.policy.progress = Progress::Never;
+    s.beats(0, 60);
+    for t in 0..14 {
+        s.at(100 + t, answer(7));
+    }
+    s.expect(&SETTLED);
+    s.at(114, answer(7));
+    assert_eq!((s.state.status, s.active().as_str(), warning(&s.state)), (Degraded, "looping", None));
+    assert_eq!(
+        s.why(),
+        "repeated_output: the model gave the same answer 15 times in a row (threshold 15); weak evidence"
+    );
+    for t in 115..200 {
+        s.at(t, answer(7));
+    }
+    assert_eq!((s.active().as_str(), s.state.totals.loops), ("looping", [0; 6]), "however often");
+    s.at(200, answer(8)).at(201, answer(9)).at(202, answer(7));
+    assert_eq!(s.state.status, Healthy, "two more cycles without it");
 }

@@ -98,9 +98,7 @@ fn absorb_work(into: &mut Work, from: &Work) {
         last_success,
         failures_in_row,
         successes_in_row,
-        recent_successes,
-        recent_failures,
-        hour,
+        recent,
         iteration,
         prompts,
     } = from;
@@ -112,12 +110,12 @@ fn absorb_work(into: &mut Work, from: &Work) {
     into.in_flight_since = into.in_flight_since.or(*in_flight_since);
     into.last_result = into.last_result.max(*last_result);
     into.last_success = into.last_success.max(*last_success);
-    into.recent_successes.absorb(recent_successes, conditions::RESULTS);
-    into.recent_failures.absorb(recent_failures, conditions::RESULTS);
-    match (&mut into.hour, hour) {
+    match (&mut into.recent, recent) {
         (Some(into), Some(from)) => {
-            into.successes.absorb(&from.successes, conditions::HOUR);
-            into.failures.absorb(&from.failures, conditions::HOUR);
+            into.successes.absorb(&from.successes, conditions::RESULTS);
+            into.failures.absorb(&from.failures, conditions::RESULTS);
+            into.hour_successes.absorb(&from.hour_successes, conditions::HOUR);
+            into.hour_failures.absorb(&from.hour_failures, conditions::HOUR);
         }
         (into, from) => *into = into.take().or_else(|| from.clone()),
     }
@@ -220,8 +218,11 @@ fn absorb_totals(into: &mut Totals, from: &Totals) {
     add_each(&mut into.restarts, restarts);
     add_each(&mut into.entered, entered);
     into.heartbeat_latency.absorb(heartbeat_latency);
-    into.run_duration.absorb(run_duration);
-    into.cycle_cost.absorb(cycle_cost);
+    for (sum, more) in [(&mut into.run_duration, run_duration), (&mut into.cycle_cost, cycle_cost)] {
+        if let Some(more) = more {
+            sum.get_or_insert_default().absorb(more);
+        }
+    }
 }
 
 fn add_each<const N: usize>(into: &mut [u32; N], from: &[u32; N]) {

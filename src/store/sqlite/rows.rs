@@ -1,7 +1,5 @@
 //! How things look as rows.
 
-use std::sync::Arc;
-
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
 use serde::Serialize;
@@ -11,7 +9,7 @@ use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, Command, Event, EventDraft, EventId, EventKind, History, Project, ProjectId,
     ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp,
 };
-use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence};
+use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence, shared};
 
 /// The format of encoded states. Version n reads n and n-1.
 const STATE_FORMAT: u8 = 3;
@@ -69,7 +67,7 @@ pub fn read_agents(db: &Connection, mut take: impl FnMut(AgentRow)) -> rusqlite:
             id: AgentId(row.get(0)?),
             key: AgentKey { project: ProjectId(row.get(1)?), name: row.get::<_, String>(2)?.into() },
             created_at: Timestamp(row.get(3)?),
-            settings: Arc::new(from_json(&settings)?),
+            settings: shared(from_json(&settings)?),
             state: decode("state of agent", row.get(0)?, STATE_FORMAT, &state)?,
             history: read_history(row)?,
         });
