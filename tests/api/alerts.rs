@@ -55,15 +55,13 @@ async fn an_alert_is_trouble_once_and_its_end_ends_it() {
 
 #[tokio::test]
 async fn an_alert_restarts_an_agent_whose_policy_says_so() {
-    let gateway = Gateway::start().await;
+    // Automatic restarts begin with the gateway.
+    let gateway = Gateway::configured("control: {start_grace: 0s}").await;
     let runner = json!({"restart_type": "docker", "restart_target": "bot"});
     let id = gateway.beat("bot", runner).await;
     let admin = gateway.key("default", "admin").await;
     let path = format!("/api/v1/agents/{id}");
     gateway.call(&admin, reqwest::Method::PATCH, &path, json!({"auto_restart": true})).await.expect(200);
-    // No automatic restart in the first minutes after the gateway's start.
-    gateway.pass(150);
-    gateway.beat("bot", json!({})).await;
     let told = tell(&gateway, json!([alert("bot", "firing", "critical")])).await;
     assert_eq!(told[0]["restart_queued"], true, "{told}");
     let commands = gateway.get(FIRST_KEY, "/api/v1/commands/history").await.expect(200);
