@@ -482,7 +482,7 @@ fn a_run_whose_first_signal_is_a_result_has_settled() {
 fn beyond_six_models_the_rest_is_one() {
     let mut s = story();
     for n in 0..9 {
-        let model_calls = vec![ModelCalls { model: format!("model-{n}"), calls: 3, failed: 1 }];
+        let model_calls = vec![ModelCalls { model: format!("model-{n}").into(), calls: 3, failed: 1 }];
         s.at(n, told(Activity { model_calls, ..Activity::default() }));
     }
     let seen: Vec<_> = s.state.totals.models.iter().map(|m| (&*m.model, m.ok, m.failed)).collect();
