@@ -53,7 +53,7 @@ pub async fn measure(agents: usize, seconds: Range<i64>) -> anyhow::Result<()> {
         clock: clock.clone(),
         ids: Ids::seeded(1),
         presence: presence.clone(),
-        restarts_from: Timestamp::MAX,
+        start_grace: Duration::from_secs(86_400),
         metrics: metrics.clone(),
         queue_requests_max: 100_000,
         queue_bytes_max: 1 << 30,
