@@ -101,10 +101,10 @@ impl Client {
         if status.is_success() { Ok(value) } else { Err(refused(status, &value)) }
     }
 
-    /// An agent by its number or its name.
+    /// An agent by its number, its name or a former name.
     pub fn agent(&self, name_or_id: &str) -> anyhow::Result<Value> {
-        if name_or_id.parse::<u64>().is_ok()
-            && let Ok(agent) = self.get(&format!("/api/v1/agents/{name_or_id}"))
+        if let Some(path) = agent_path(name_or_id)
+            && let Ok(agent) = self.get(&path)
         {
             return Ok(agent);
         }
@@ -148,6 +148,17 @@ impl Client {
         }
         anyhow!("{} cannot be reached: {cause}; is the gateway running there? (--endpoint says where)", self.endpoint)
     }
+}
+
+/// Where an agent of this name or number is; `None` for what an address cannot hold.
+fn agent_path(name_or_id: &str) -> Option<String> {
+    // An address takes these two for places, not for names, however they are written.
+    if matches!(name_or_id, "" | "." | "..") {
+        return None;
+    }
+    let mut url = Url::parse("http://localhost/api/v1/agents").ok()?;
+    url.path_segments_mut().ok()?.push(name_or_id);
+    Some(url.path().to_owned())
 }
 
 fn nearness(a: &str, b: &str) -> f64 {
@@ -205,6 +216,18 @@ fn refused(status: StatusCode, answer: &Value) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_written_as_an_address_needs_them() {
+        for (name, path) in [
+            ("7", "/api/v1/agents/7"),
+            ("team/research bot?", "/api/v1/agents/team%2Fresearch%20bot%3F"),
+            ("50%", "/api/v1/agents/50%25"),
+        ] {
+            assert_eq!(agent_path(name).as_deref(), Some(path));
+        }
+        assert_eq!(agent_path(".."), None);
+    }
 
     #[test]
     fn wrong_fields_are_told_in_words() {

@@ -58,6 +58,7 @@ def test_a_misspelt_twin_is_merged_and_the_rest_renamed(admin):
     assert '"reserch-agent"' in shown and '"research-agent"' in shown, "former names are told: " + shown
     for name in ("reserch-agent", "research-agent", "researcher"):
         assert ingest(admin, name) == right
+        assert json.loads(admin.cli("agents", "show", name, "-o", "json"))["agent_id"] == right
     taken = ingest(admin, "other")
     done = admin.run("agents", "rename", "other", "research-agent")
     assert done.returncode == 1 and "409" in done.stderr and "researcher" in done.stderr, done
