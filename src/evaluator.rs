@@ -178,6 +178,11 @@ impl Evaluator {
             Ok(due) => drop(self.submit(Work::TraceDeadlines(due)).await),
             Err(error) => warn!(%error, "could not look for due traces"),
         }
+        match self.store.due_instances(now, DUE_MAX).await {
+            Ok(due) if due.is_empty() => {}
+            Ok(due) => drop(self.submit(Work::InstanceDeadlines(due)).await),
+            Err(error) => warn!(%error, "could not look for due instances"),
+        }
         self.metrics.evaluator_run(watch.elapsed());
     }
 

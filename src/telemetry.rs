@@ -45,6 +45,9 @@ definitions! {
     EVALUATOR_DURATION = "histogram" "pulsegate_evaluator_duration_seconds" [] "How long rounds of the evaluator took.";
     AGENTS = "gauge" "pulsegate_agents" [] "Agents known, over all projects, when they were last counted; absent until then.";
     OTLP_SPANS = "counter" "pulsegate_otlp_spans_total" [] "Spans received over OTLP, those that tell nothing about agents included.";
+    OTLP_LOG_RECORDS = "counter" "pulsegate_otlp_log_records_total" ["outcome"] "Log records received over OTLP: read, because they tell something about agents, or ignored.";
+    OTLP_DATA_POINTS = "counter" "pulsegate_otlp_data_points_total" ["outcome"] "Data points received over OTLP: read, because they tell something about agents, or ignored.";
+    OTLP_UNCOUNTED = "counter" "pulsegate_otlp_uncounted_total" ["reason"] "What was read of log records and metrics and left out: outranked by a better signal of the service instance (kinds of facts), or beyond the series_limit of one (data points).";
     UNPRICED_CALLS = "counter" "pulsegate_unpriced_model_calls_total" [] "Model calls whose cost nobody told and whose model is in no price list; resent ones count again.";
     FORWARD_RECEIVED = "counter" "pulsegate_forward_received_total" ["destination"] "Received bodies that were to be passed on, by destination. They were sent or dropped, or are in the queue.";
     FORWARD_SENT = "counter" "pulsegate_forward_sent_total" ["destination"] "Bodies that a destination took.";
@@ -148,6 +151,9 @@ struct Inner {
     /// Without labels, but a vector all the same: it has no value until one is set.
     agents: IntGaugeVec,
     otlp_spans: IntCounter,
+    otlp_log_records: IntCounterVec,
+    otlp_data_points: IntCounterVec,
+    otlp_uncounted: IntCounterVec,
     unpriced_calls: IntCounter,
     spans_forgotten: IntCounter,
     dedup_hits: IntCounter,
@@ -181,6 +187,9 @@ impl ProcessMetrics {
             evaluator_duration: register(&r, histogram(EVALUATOR_DURATION, &SECONDS_BOUNDS)),
             agents: register(&r, IntGaugeVec::new(opts(AGENTS), AGENTS.labels)),
             otlp_spans: register(&r, IntCounter::with_opts(opts(OTLP_SPANS))),
+            otlp_log_records: register(&r, IntCounterVec::new(opts(OTLP_LOG_RECORDS), OTLP_LOG_RECORDS.labels)),
+            otlp_data_points: register(&r, IntCounterVec::new(opts(OTLP_DATA_POINTS), OTLP_DATA_POINTS.labels)),
+            otlp_uncounted: register(&r, IntCounterVec::new(opts(OTLP_UNCOUNTED), OTLP_UNCOUNTED.labels)),
             unpriced_calls: register(&r, IntCounter::with_opts(opts(UNPRICED_CALLS))),
             spans_forgotten: register(&r, IntCounter::with_opts(opts(SPANS_FORGOTTEN))),
             dedup_hits: register(&r, IntCounter::with_opts(opts(DEDUP_HITS))),
@@ -237,6 +246,24 @@ impl ProcessMetrics {
     /// So many spans were received over OTLP.
     pub fn otlp_spans(&self, count: u64) {
         self.0.otlp_spans.inc_by(count);
+    }
+
+    /// So many log records were received over OTLP that tell something about agents, and so many others.
+    pub fn otlp_log_records(&self, read: u64, ignored: u64) {
+        self.0.otlp_log_records.with_label_values(&["read"]).inc_by(read);
+        self.0.otlp_log_records.with_label_values(&["ignored"]).inc_by(ignored);
+    }
+
+    /// So many data points were received over OTLP that tell something about agents, and so many others.
+    pub fn otlp_data_points(&self, read: u64, ignored: u64) {
+        self.0.otlp_data_points.with_label_values(&["read"]).inc_by(read);
+        self.0.otlp_data_points.with_label_values(&["ignored"]).inc_by(ignored);
+    }
+
+    /// So much of what was read was left out.
+    pub fn otlp_uncounted(&self, outranked: u64, too_many_series: u64) {
+        self.0.otlp_uncounted.with_label_values(&["outranked"]).inc_by(outranked);
+        self.0.otlp_uncounted.with_label_values(&["series_limit"]).inc_by(too_many_series);
     }
 
     /// So many model calls have no price.
@@ -328,6 +355,9 @@ mod tests {
         again.commit_failed(CommitFailure::Busy);
         again.evaluator_run(Duration::from_secs(1));
         again.otlp_spans(5);
+        again.otlp_log_records(1, 1);
+        again.otlp_data_points(1, 1);
+        again.otlp_uncounted(1, 1);
         again.unpriced_calls(2);
         again.dedup_hit();
         again.spans_forgotten(3);

@@ -80,6 +80,9 @@ impl Store for Gated {
     async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         self.inner.due_traces(now, limit).await
     }
+    async fn due_instances(&self, now: Timestamp, limit: usize) -> Result<Vec<InstanceKey>, StoreError> {
+        self.inner.due_instances(now, limit).await
+    }
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {
         self.inner.agent(id).await
     }

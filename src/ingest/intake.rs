@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::administer::{Audited, Change, Changed};
 pub use super::refusal::Refusal;
 use crate::model::{
-    AgentId, Body, Command, CommandId, DedupKey, Observation, PolicyPatch, ProjectId, Source, Status, Timestamp,
-    TraceKey, TraceSpans,
+    AgentId, Body, Command, CommandId, DedupKey, InstanceKey, Measured, Observation, PolicyPatch, ProjectId, Source,
+    Status, Timestamp, TraceKey, TraceSpans,
 };
 use crate::store::PresenceWrite;
 
@@ -30,7 +30,7 @@ pub enum Work {
     Observe(Vec<Observation>),
     /// Take in observations of agents that exist; for others the answer is [`Refusal::NoAgent`]. → [`Outcome::Observed`]
     ObserveKnown(Vec<Observation>),
-    /// Take in spans. → [`Outcome::Done`]
+    /// Take in spans, or log records read as spans. → [`Outcome::Done`] or [`Outcome::Uncounted`]
     Spans {
         /// When they arrived.
         received_at: Timestamp,
@@ -94,6 +94,15 @@ pub enum Work {
     CommandDeadlines(Vec<CommandId>),
     /// Deadlines of traces (of any project) may have passed: which, and of which service. → [`Outcome::Done`]
     TraceDeadlines(Vec<(TraceKey, Arc<str>)>),
+    /// Take in data points of metrics. → [`Outcome::Done`] or [`Outcome::Uncounted`]
+    Measured {
+        /// When they arrived.
+        received_at: Timestamp,
+        /// The points by instance, each with the key that makes them count once.
+        measured: Vec<(DedupKey, Measured)>,
+    },
+    /// What is held back of instances (of any project) may count now. → [`Outcome::Done`]
+    InstanceDeadlines(Vec<InstanceKey>),
     /// A change by an administrator. → [`Outcome::Administered`]
     Administer(Box<Change>),
     /// Something that somebody answers for. → the outcome of the work inside
@@ -181,10 +190,21 @@ pub enum Outcome {
     Changed(Result<(), Refusal>),
     /// To [`Work::Administer`].
     Administered(Result<Changed, Refusal>),
+    /// To [`Work::Spans`] and [`Work::Measured`]: what was left out because it is known better.
+    Uncounted(Uncounted),
     /// Done; nothing to tell.
     Done,
     /// The intake's dedup key had been seen: nothing was changed.
     Duplicate,
+}
+
+/// What was not counted, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uncounted {
+    /// Kinds of facts about agents that a better signal of the instance tells.
+    pub outranked: u64,
+    /// Points of series beyond the limit of an instance.
+    pub too_many_series: u64,
 }
 
 /// What one observation led to.

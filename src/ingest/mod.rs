@@ -8,6 +8,7 @@ pub mod intake;
 mod plan;
 mod presence;
 mod refusal;
+mod signals;
 mod traces;
 
 pub use administer::{Audited, Change};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SpanId, Timestamp, TraceId, Usage};
+use super::{SpanId, Teller, Timestamp, TraceId, Usage};
 
 /// A span as the trace fold needs it: identity, class, facts. Made by the receivers from any convention.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,7 +61,11 @@ impl SpanFacts {
         self.output = later.output.or(self.output);
         self.session = later.session.or(self.session.take());
         self.response = later.response.or(self.response);
-        self.tool = later.tool.or(self.tool.take());
+        // One record may know the arguments, and another one of the same call not.
+        self.tool = match (later.tool, self.tool.take()) {
+            (Some(later), Some(earlier)) if later.digest.is_none() && earlier.name == later.name => Some(earlier),
+            (later, earlier) => later.or(earlier),
+        };
         self.failure = later.failure.or(self.failure.take());
         self.usage.replace(&later.usage);
         if self.start == Timestamp(0) || (later.start != Timestamp(0) && later.start < self.start) {
@@ -127,6 +131,8 @@ pub struct TraceSpans {
     pub service: Arc<str>,
     /// The project that a rule names for the resource; `None`: that of the sender's key.
     pub project: Option<String>,
+    /// Who told it.
+    pub teller: Teller,
     /// Spans that are known already have new facts; otherwise they were sent again and change nothing.
     pub upsert: bool,
     /// The spans, in order of arrival.

@@ -16,8 +16,10 @@ use super::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
 use super::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use super::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
 use super::opentelemetry::proto::common::v1::{AnyValue, KeyValue};
-use super::opentelemetry::proto::logs::v1::{ResourceLogs, ScopeLogs};
-use super::opentelemetry::proto::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
+use super::opentelemetry::proto::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use super::opentelemetry::proto::metrics::v1::{
+    ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+};
 use super::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span, span::Event};
 
 /// The most bytes the messages of one request may take in memory, without their texts (which are part of the body).
@@ -88,10 +90,18 @@ pub enum Kind {
     Logs,
     ResourceLogs,
     ScopeLogs,
+    LogRecord,
     Metrics,
     ResourceMetrics,
     ScopeMetrics,
     Metric,
+    /// A gauge or a sum.
+    Numbers,
+    Histogram,
+    ExponentialHistogram,
+    Number,
+    HistogramPoint,
+    ExponentialPoint,
 }
 
 impl Kind {
@@ -99,12 +109,16 @@ impl Kind {
     const fn child(self, tag: u32) -> Option<Self> {
         Some(match (self, tag) {
             (Self::Traces, 1) => Self::ResourceSpans,
-            (Self::ResourceSpans, 1) => Self::Resource,
+            (Self::ResourceSpans | Self::ResourceLogs | Self::ResourceMetrics, 1) => Self::Resource,
             (Self::ResourceSpans, 2) => Self::ScopeSpans,
             (Self::ScopeSpans, 2) => Self::Span,
             (Self::Span, 11) => Self::Event,
-            (Self::Resource | Self::List, 1) | (Self::Span, 9) | (Self::Event, 3) => Self::KeyValue,
-            (Self::KeyValue, 2) => Self::Value,
+            (Self::Resource | Self::List | Self::ExponentialPoint, 1)
+            | (Self::Span | Self::HistogramPoint, 9)
+            | (Self::Event, 3)
+            | (Self::LogRecord, 6)
+            | (Self::Number, 7) => Self::KeyValue,
+            (Self::KeyValue, 2) | (Self::LogRecord, 5) => Self::Value,
             (Self::Value | Self::Item, 5) => Self::Array,
             (Self::Value | Self::Item, 6) => Self::List,
             (Self::Array, 1) => Self::Item,
@@ -112,7 +126,14 @@ impl Kind {
             (Self::ResourceLogs, 2) => Self::ScopeLogs,
             (Self::Metrics, 1) => Self::ResourceMetrics,
             (Self::ResourceMetrics, 2) => Self::ScopeMetrics,
+            (Self::ScopeLogs, 2) => Self::LogRecord,
             (Self::ScopeMetrics, 2) => Self::Metric,
+            (Self::Metric, 5 | 7) => Self::Numbers,
+            (Self::Metric, 9) => Self::Histogram,
+            (Self::Metric, 10) => Self::ExponentialHistogram,
+            (Self::Numbers, 1) => Self::Number,
+            (Self::Histogram, 1) => Self::HistogramPoint,
+            (Self::ExponentialHistogram, 1) => Self::ExponentialPoint,
             _ => return None,
         })
     }
@@ -130,9 +151,14 @@ impl Kind {
             Self::ScopeLogs => size_of::<ScopeLogs>(),
             Self::ResourceMetrics => size_of::<ResourceMetrics>(),
             Self::ScopeMetrics => size_of::<ScopeMetrics>(),
+            Self::LogRecord => size_of::<LogRecord>(),
             Self::Metric => size_of::<Metric>(),
+            Self::Number => size_of::<NumberDataPoint>(),
+            Self::HistogramPoint => size_of::<HistogramDataPoint>(),
+            Self::ExponentialPoint => size_of::<ExponentialHistogramDataPoint>(),
             // These lie within the message that holds them, or are the whole request.
             Self::Traces | Self::Logs | Self::Metrics | Self::Resource | Self::Value | Self::Array | Self::List => 0,
+            Self::Numbers | Self::Histogram | Self::ExponentialHistogram => 0,
         }
     }
 }
@@ -236,14 +262,24 @@ mod tests {
             assert!(is_too_many::<ExportTraceServiceRequest>(&within(tags, many(last))), "{tags:?} {last}");
         }
         assert!(is_too_many::<ExportLogsServiceRequest>(&field(1, &many(2))));
+        for (tags, last) in [(&[1, 2][..], 2), (&[1, 2, 2], 6), (&[1, 2, 2, 5, 5], 1), (&[1, 1], 1)] {
+            assert!(is_too_many::<ExportLogsServiceRequest>(&within(tags, many(last))), "{tags:?} {last}");
+        }
         assert!(is_too_many::<ExportMetricsServiceRequest>(&within(&[1, 2], many(2))));
+        for data in [5, 7, 9, 10] {
+            assert!(is_too_many::<ExportMetricsServiceRequest>(&within(&[1, 2, 2, data], many(1))), "{data}");
+        }
+        for (data, attributes) in [(7, 7), (9, 9), (10, 1)] {
+            let points = within(&[1, 2, 2, data, 1], many(attributes));
+            assert!(is_too_many::<ExportMetricsServiceRequest>(&points), "{data}");
+        }
     }
 
     #[test]
     fn what_is_only_counted_takes_no_memory() {
-        let records = [2 << 3 | 2, 0].repeat(3_000_000);
-        let logs: ExportLogsServiceRequest = decode(&field(1, &field(2, &records))).unwrap();
-        assert_eq!(logs.resource_logs[0].scope_logs[0].log_records.len(), 3_000_000);
+        let points = [1 << 3 | 2, 0].repeat(3_000_000);
+        let summary = [2, 2, 11].iter().rev().fold(points, |inner, tag| field(*tag, &inner));
+        assert!(decode::<ExportMetricsServiceRequest>(&field(1, &summary)).is_ok());
     }
 
     #[test]

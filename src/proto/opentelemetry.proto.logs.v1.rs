@@ -2,15 +2,34 @@
 /// The log records of one resource.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResourceLogs {
+    #[prost(message, optional, tag = "1")]
+    pub resource: ::core::option::Option<super::super::resource::v1::Resource>,
     #[prost(message, repeated, tag = "2")]
     pub scope_logs: ::prost::alloc::vec::Vec<ScopeLogs>,
 }
 /// The log records of one instrumentation library.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScopeLogs {
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<super::super::common::v1::InstrumentationScope>,
     #[prost(message, repeated, tag = "2")]
     pub log_records: ::prost::alloc::vec::Vec<LogRecord>,
 }
-/// A log record; its fields are not read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LogRecord {}
+/// A log record. Its severity is not read, and of its body only the text of one that names the event.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LogRecord {
+    #[prost(fixed64, tag = "1")]
+    pub time_unix_nano: u64,
+    #[prost(fixed64, tag = "11")]
+    pub observed_time_unix_nano: u64,
+    #[prost(message, optional, tag = "5")]
+    pub body: ::core::option::Option<super::super::common::v1::AnyValue>,
+    #[prost(message, repeated, tag = "6")]
+    pub attributes: ::prost::alloc::vec::Vec<super::super::common::v1::KeyValue>,
+    #[prost(bytes = "vec", tag = "9")]
+    pub trace_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "10")]
+    pub span_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "12")]
+    pub event_name: ::prost::alloc::string::String,
+}

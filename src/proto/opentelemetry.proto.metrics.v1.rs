@@ -2,6 +2,8 @@
 /// The metrics of one resource.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResourceMetrics {
+    #[prost(message, optional, tag = "1")]
+    pub resource: ::core::option::Option<super::super::resource::v1::Resource>,
     #[prost(message, repeated, tag = "2")]
     pub scope_metrics: ::prost::alloc::vec::Vec<ScopeMetrics>,
 }
@@ -14,6 +16,8 @@ pub struct ScopeMetrics {
 /// One metric with its points.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Metric {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
     #[prost(oneof = "metric::Data", tags = "5, 7, 9, 10, 11")]
     pub data: ::core::option::Option<metric::Data>,
 }
@@ -44,18 +48,26 @@ pub struct Gauge {
 pub struct Sum {
     #[prost(message, repeated, tag = "1")]
     pub data_points: ::prost::alloc::vec::Vec<NumberDataPoint>,
+    #[prost(enumeration = "AggregationTemporality", tag = "2")]
+    pub aggregation_temporality: i32,
+    #[prost(bool, tag = "3")]
+    pub is_monotonic: bool,
 }
 /// Points of a histogram.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Histogram {
     #[prost(message, repeated, tag = "1")]
     pub data_points: ::prost::alloc::vec::Vec<HistogramDataPoint>,
+    #[prost(enumeration = "AggregationTemporality", tag = "2")]
+    pub aggregation_temporality: i32,
 }
 /// Points of an exponential histogram.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExponentialHistogram {
     #[prost(message, repeated, tag = "1")]
     pub data_points: ::prost::alloc::vec::Vec<ExponentialHistogramDataPoint>,
+    #[prost(enumeration = "AggregationTemporality", tag = "2")]
+    pub aggregation_temporality: i32,
 }
 /// Points of a summary.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -63,15 +75,92 @@ pub struct Summary {
     #[prost(message, repeated, tag = "1")]
     pub data_points: ::prost::alloc::vec::Vec<SummaryDataPoint>,
 }
-/// A point of a gauge or a sum; its fields are not read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NumberDataPoint {}
-/// A point of a histogram; its fields are not read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HistogramDataPoint {}
-/// A point of an exponential histogram; its fields are not read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExponentialHistogramDataPoint {}
+/// A point of a gauge or a sum.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NumberDataPoint {
+    #[prost(message, repeated, tag = "7")]
+    pub attributes: ::prost::alloc::vec::Vec<super::super::common::v1::KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    pub time_unix_nano: u64,
+    #[prost(uint32, tag = "8")]
+    pub flags: u32,
+    #[prost(oneof = "number_data_point::Value", tags = "4, 6")]
+    pub value: ::core::option::Option<number_data_point::Value>,
+}
+/// Nested message and enum types in `NumberDataPoint`.
+pub mod number_data_point {
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Value {
+        #[prost(double, tag = "4")]
+        AsDouble(f64),
+        #[prost(sfixed64, tag = "6")]
+        AsInt(i64),
+    }
+}
+/// A point of a histogram.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HistogramDataPoint {
+    #[prost(message, repeated, tag = "9")]
+    pub attributes: ::prost::alloc::vec::Vec<super::super::common::v1::KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    pub time_unix_nano: u64,
+    #[prost(fixed64, tag = "4")]
+    pub count: u64,
+    #[prost(double, optional, tag = "5")]
+    pub sum: ::core::option::Option<f64>,
+    #[prost(uint32, tag = "10")]
+    pub flags: u32,
+}
+/// A point of an exponential histogram.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExponentialHistogramDataPoint {
+    #[prost(message, repeated, tag = "1")]
+    pub attributes: ::prost::alloc::vec::Vec<super::super::common::v1::KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    pub time_unix_nano: u64,
+    #[prost(fixed64, tag = "4")]
+    pub count: u64,
+    #[prost(double, optional, tag = "5")]
+    pub sum: ::core::option::Option<f64>,
+    #[prost(uint32, tag = "10")]
+    pub flags: u32,
+}
 /// A point of a summary; its fields are not read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SummaryDataPoint {}
+/// Whether a point tells what came since the one before, or all since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AggregationTemporality {
+    Unspecified = 0,
+    Delta = 1,
+    Cumulative = 2,
+}
+impl AggregationTemporality {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AGGREGATION_TEMPORALITY_UNSPECIFIED",
+            Self::Delta => "AGGREGATION_TEMPORALITY_DELTA",
+            Self::Cumulative => "AGGREGATION_TEMPORALITY_CUMULATIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AGGREGATION_TEMPORALITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "AGGREGATION_TEMPORALITY_DELTA" => Some(Self::Delta),
+            "AGGREGATION_TEMPORALITY_CUMULATIVE" => Some(Self::Cumulative),
+            _ => None,
+        }
+    }
+}

@@ -17,8 +17,9 @@ use async_trait::async_trait;
 
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, AuditDraft, AuditRow, Command, CommandId, DedupKey, Event, EventDraft,
-    EventId, History, MaintenanceWindow, PolicyPatch, Project, ProjectCounts, ProjectId, ProjectState, QuickMap,
-    QuickSet, Registration, Rollup, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow, WindowId,
+    EventId, History, InstanceKey, InstanceRow, MaintenanceWindow, PolicyPatch, Project, ProjectCounts, ProjectId,
+    ProjectState, QuickMap, QuickSet, Registration, Rollup, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey,
+    TraceRow, WindowId,
 };
 
 pub use error::StoreError;
@@ -34,6 +35,8 @@ pub struct LoadSet {
     pub traces: Vec<TraceKey>,
     /// What was learned of these services.
     pub services: Vec<ServiceKey>,
+    /// What is remembered of these instances of services.
+    pub instances: Vec<InstanceKey>,
     /// Which of these have been seen before.
     pub dedup: Vec<DedupKey>,
     /// Commands by id.
@@ -112,6 +115,8 @@ pub struct Loaded {
     pub traces: QuickMap<TraceKey, Arc<TraceRow>>,
     /// What was learned of the services found.
     pub services: QuickMap<ServiceKey, Arc<ServiceRow>>,
+    /// What is remembered of the instances found.
+    pub instances: QuickMap<InstanceKey, Arc<InstanceRow>>,
     /// The keys that have been seen before.
     pub seen: QuickSet<DedupKey>,
     /// The commands found.
@@ -140,6 +145,8 @@ pub struct WriteSet {
     pub traces: Vec<(TraceKey, TraceDelta)>,
     /// Services of which something was learned, each at most once.
     pub services: Vec<(ServiceKey, Arc<ServiceRow>)>,
+    /// Instances of services of which something changed, each at most once.
+    pub instances: Vec<(InstanceKey, Arc<InstanceRow>)>,
     /// Keys seen, and when.
     pub dedup: Vec<(DedupKey, Timestamp)>,
     /// Events in order; the store numbers them.
@@ -293,6 +300,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Traces whose deadline is `now` or earlier, oldest deadline first, each with its service.
     async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError>;
+
+    /// Instances whose deadline is `now` or earlier, oldest deadline first.
+    async fn due_instances(&self, now: Timestamp, limit: usize) -> Result<Vec<InstanceKey>, StoreError>;
 
     /// One agent.
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError>;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::seen::Seen;
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
-    AgentId, AgentKey, ApiKey, Command, CommandId, Event, EventId, MaintenanceWindow, Project, ProjectCounts,
-    ProjectId, ProjectState, QuickMap, Registration, ServiceKey, ServiceRow, Timestamp, TraceDelta, TraceKey, TraceRow,
-    WindowId,
+    AgentId, AgentKey, ApiKey, Command, CommandId, Event, EventId, InstanceKey, InstanceRow, MaintenanceWindow,
+    Project, ProjectCounts, ProjectId, ProjectState, QuickMap, Registration, ServiceKey, ServiceRow, Timestamp,
+    TraceDelta, TraceKey, TraceRow, WindowId,
 };
 
 /// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
@@ -18,6 +18,9 @@ pub const SPANS_MAX: usize = 400_000;
 /// How many services are remembered over all projects. Beyond it those of which nothing was learned for longest are
 /// forgotten, and learned anew when they are heard again.
 pub const SERVICES_MAX: usize = 10_000;
+/// How many instances of services are remembered over all projects. Beyond it those heard of longest ago are forgotten:
+/// what their metrics stand at is then taken anew as it comes.
+pub const INSTANCES_MAX: usize = 10_000;
 /// How many ended commands stay in memory.
 pub const ENDED_COMMANDS_MAX: usize = 10_000;
 
@@ -47,6 +50,11 @@ pub struct Tables {
     services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     /// The services by when something was learned of them last.
     learned: BTreeSet<(Timestamp, ServiceKey)>,
+    instances: QuickMap<InstanceKey, Arc<InstanceRow>>,
+    /// The instances by when something was remembered of them last.
+    heard: BTreeSet<(Timestamp, InstanceKey)>,
+    /// The instances by when what is held back of them counts.
+    instance_deadlines: BTreeSet<(Timestamp, InstanceKey)>,
     /// Spans in all of `traces`.
     spans: usize,
     seen: Seen,
@@ -89,6 +97,8 @@ impl Tables {
         loaded.traces = traces.collect();
         let services = set.services.iter().filter_map(|key| Some((key.clone(), self.services.get(key)?.clone())));
         loaded.services = services.collect();
+        let instances = set.instances.iter().filter_map(|key| Some((*key, self.instances.get(key)?.clone())));
+        loaded.instances = instances.collect();
         loaded.seen = set.dedup.iter().filter(|key| self.seen.contains(key)).copied().collect();
         let wanted = set.commands.iter().filter_map(|id| self.commands.get(id));
         let open = self.command_deadlines.iter().filter_map(|(_, id)| self.commands.get(id));
@@ -132,6 +142,9 @@ impl Tables {
         }
         for (key, row) in writes.services {
             self.put_service(key, row);
+        }
+        for (key, row) in writes.instances {
+            self.put_instance(key, row);
         }
         writes.dedup.into_iter().for_each(|(key, at)| self.seen.insert(key, at));
         for command in writes.commands {
@@ -177,6 +190,33 @@ impl Tables {
         {
             self.services.remove(&oldest);
         }
+    }
+
+    /// Adds or replaces what is remembered of an instance.
+    pub fn put_instance(&mut self, key: InstanceKey, row: Arc<InstanceRow>) {
+        self.forget_instance(key);
+        self.heard.insert((row.touched_at, key));
+        if row.deadline < Timestamp::MAX {
+            self.instance_deadlines.insert((row.deadline, key));
+        }
+        self.instances.insert(key, row);
+        if self.instances.len() > INSTANCES_MAX
+            && let Some((_, oldest)) = self.heard.first().copied()
+        {
+            self.forget_instance(oldest);
+        }
+    }
+
+    fn forget_instance(&mut self, key: InstanceKey) {
+        if let Some(row) = self.instances.remove(&key) {
+            self.heard.remove(&(row.touched_at, key));
+            self.instance_deadlines.remove(&(row.deadline, key));
+        }
+    }
+
+    /// Instances whose deadline is `now` or earlier.
+    pub fn due_instances(&self, now: Timestamp, limit: usize) -> Vec<InstanceKey> {
+        self.instance_deadlines.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, key)| *key).collect()
     }
 
     /// Traces whose deadline is `now` or earlier, each with its service.
@@ -273,6 +313,11 @@ impl Tables {
     /// Forgets traces untouched and keys seen before `before`.
     pub fn sweep(&mut self, before: Timestamp) {
         self.sweep_traces(before);
+        while let Some((heard, oldest)) = self.heard.first().copied()
+            && heard < before
+        {
+            self.forget_instance(oldest);
+        }
         self.seen.forget(before);
     }
 

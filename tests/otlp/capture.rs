@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Captures whose facts lie in logs and metrics, which are answered and dropped.
-pub const WITHOUT_SPANS: &[&str] = &["claude-code__ok", "claude-code__loop"];
-
 #[derive(Clone, Deserialize)]
 pub struct Capture {
     pub id: String,
@@ -22,6 +19,9 @@ pub struct Capture {
     on_wire: OnWire,
     cost_on_wire: Option<f64>,
 }
+
+/// A request: path, content type and body.
+pub type Sent = (&'static str, &'static str, Vec<u8>);
 
 /// One request as it was captured.
 #[derive(Clone, Deserialize)]
@@ -96,27 +96,16 @@ impl Fact {
 }
 
 impl Capture {
-    /// All captures with spans; those without are named in [`WITHOUT_SPANS`].
+    /// All captures.
     pub fn all() -> Vec<Self> {
         let all: Vec<Self> = serde_json::from_slice(&fs::read(folder().join("index.json")).unwrap()).unwrap();
         assert_eq!(all.len(), 109);
-        let (with, without): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|c| c.files.iter().any(|export| export.signal == "traces"));
-        assert_eq!(without.iter().map(|c| &c.id[..]).collect::<Vec<_>>(), WITHOUT_SPANS);
-        with
-    }
-
-    /// The exports of spans in order of arrival: content type and body.
-    pub fn exports(&self) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-        self.files.iter().filter(|export| export.signal == "traces").map(Export::read)
+        all
     }
 
     /// The exports of all signals in order of arrival: path, content type and body.
-    pub fn all_exports(&self) -> impl Iterator<Item = (String, &'static str, Vec<u8>)> {
-        self.files.iter().map(|export| {
-            let (content_type, body) = export.read();
-            (format!("/v1/{}", export.signal), content_type, body)
-        })
+    pub fn exports(&self) -> impl Iterator<Item = Sent> {
+        self.files.iter().map(Export::read)
     }
 
     /// Every fact that the payloads carry exactly, beside what `agents` (rows of `/api/v1/status`) say of it. A fact
@@ -176,10 +165,16 @@ impl Capture {
 }
 
 impl Export {
-    fn read(&self) -> (&'static str, Vec<u8>) {
+    fn read(&self) -> Sent {
+        let path = match &self.signal[..] {
+            "traces" => "/v1/traces",
+            "logs" => "/v1/logs",
+            "metrics" => "/v1/metrics",
+            other => panic!("a signal called {other}"),
+        };
         let json = self.file.extension().is_some_and(|e| e == "json");
         let content_type = if json { "application/json" } else { "application/x-protobuf" };
-        (content_type, fs::read(folder().join(&self.file)).unwrap())
+        (path, content_type, fs::read(folder().join(&self.file)).unwrap())
     }
 }
 

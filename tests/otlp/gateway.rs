@@ -87,12 +87,7 @@ impl Gateway {
         self.clock.set(self.clock.now().plus(time));
     }
 
-    /// Sends one export of spans as an exporter would. It must be taken in whole.
-    pub async fn export(&self, content_type: &str, body: Vec<u8>) {
-        self.send("/v1/traces", content_type, body).await;
-    }
-
-    /// Sends an export of any signal.
+    /// Sends one export as an exporter would. It must be taken in whole.
     pub async fn send(&self, path: &str, content_type: &str, body: Vec<u8>) {
         let request = self
             .client

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Sent};
 use crate::gateway::{self, Gateway, SHORT_WAITS};
 
-type Exports = Vec<(&'static str, Vec<u8>)>;
+type Exports = Vec<Sent>;
 
 /// How many captures are replayed at the same time.
 const AT_ONCE: usize = 8;
@@ -47,8 +47,8 @@ fn shuffled(mut exports: Exports, seed: u64) -> Exports {
 async fn the_order_of_exports_does_not_matter() {
     for seed in [1, 2, 3] {
         let replay = |capture: Capture, gateway: Gateway| async move {
-            for (content_type, body) in shuffled(capture.exports().collect(), seed) {
-                gateway.export(content_type, body).await;
+            for (path, content_type, body) in shuffled(capture.exports().collect(), seed) {
+                gateway.send(path, content_type, body).await;
             }
             let wrong = facts(&capture, &gateway, &format!("in order {seed}")).await;
             gateway.stop().await;
@@ -61,9 +61,9 @@ async fn the_order_of_exports_does_not_matter() {
 #[tokio::test]
 async fn what_every_exporter_sends_twice_counts_once() {
     let replay = |capture: Capture, gateway: Gateway| async move {
-        for (content_type, body) in capture.exports() {
-            gateway.export(content_type, body.clone()).await;
-            gateway.export(content_type, body).await;
+        for (path, content_type, body) in capture.exports() {
+            gateway.send(path, content_type, body.clone()).await;
+            gateway.send(path, content_type, body).await;
         }
         let wrong = facts(&capture, &gateway, "sent twice").await;
         gateway.stop().await;
@@ -75,11 +75,11 @@ async fn what_every_exporter_sends_twice_counts_once() {
 #[tokio::test]
 async fn a_gateway_started_anew_between_exports_counts_on() {
     let replay = |capture: Capture, mut gateway: Gateway| async move {
-        for (n, (content_type, body)) in capture.exports().enumerate() {
+        for (n, (path, content_type, body)) in capture.exports().enumerate() {
             if n > 0 {
                 gateway.restart().await;
             }
-            gateway.export(content_type, body).await;
+            gateway.send(path, content_type, body).await;
         }
         gateway.restart().await;
         let wrong = facts(&capture, &gateway, "with restarts between").await;
@@ -98,8 +98,8 @@ async fn a_run_that_lost_its_last_export_ends_as_failed() {
         if exports.is_empty() {
             return Vec::new();
         }
-        for (content_type, body) in exports {
-            gateway.export(content_type, body).await;
+        for (path, content_type, body) in exports {
+            gateway.send(path, content_type, body).await;
         }
         gateway.pass(Duration::from_secs(5));
         // The evaluator looks once a second.

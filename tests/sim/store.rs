@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pulsegate::model::{
-    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, CommandState, Event, MaintenanceWindow, Project,
-    ProjectCounts, ProjectId, ProjectState, Registration, Rollup, Timestamp, TraceKey,
+    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, CommandState, Event, InstanceKey, MaintenanceWindow,
+    Project, ProjectCounts, ProjectId, ProjectState, Registration, Rollup, Timestamp, TraceKey,
 };
 use pulsegate::store::memory::MemoryStore;
 use pulsegate::store::{
@@ -134,6 +134,9 @@ impl Store for SimStore {
     }
     async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         self.inner.due_traces(now, limit).await
+    }
+    async fn due_instances(&self, now: Timestamp, limit: usize) -> Result<Vec<InstanceKey>, StoreError> {
+        self.inner.due_instances(now, limit).await
     }
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {
         self.inner.agent(id).await

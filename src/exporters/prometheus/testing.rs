@@ -74,6 +74,9 @@ impl Store for FixedStore {
     async fn due_traces(&self, _: Timestamp, _: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         no()
     }
+    async fn due_instances(&self, _: Timestamp, _: usize) -> Result<Vec<InstanceKey>, StoreError> {
+        no()
+    }
     async fn agent(&self, _: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {
         no()
     }

@@ -7,6 +7,7 @@ mod agents;
 mod commands;
 mod history;
 mod identity;
+mod instances;
 mod notices;
 mod registration;
 mod spans;
@@ -18,10 +19,10 @@ use std::time::Duration;
 use crate::health::{Effects, Moment};
 use crate::ids::Ids;
 use crate::model::{
-    Actor, AgentId, AgentKey, Command, CommandId, DedupKey, MaintenanceWindow, Money, Observation, Policy, PolicyPatch,
-    Presence, ProjectBudget, ProjectCounts, ProjectId, ProjectState, QuickMap, QuickSet, Registration,
-    RegistrationMode, ServiceKey, ServiceRow, Standing, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans,
-    WindowId,
+    Actor, AgentId, AgentKey, Command, CommandId, DedupKey, InstanceKey, InstanceRow, MaintenanceWindow, Money,
+    Observation, Policy, PolicyPatch, Presence, ProjectBudget, ProjectCounts, ProjectId, ProjectState, QuickMap,
+    QuickSet, Registration, RegistrationMode, ServiceKey, ServiceRow, Standing, Timestamp, TraceDelta, TraceKey,
+    TraceRow, TraceSpans, WindowId,
 };
 use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
 
@@ -93,13 +94,23 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
                 set.traces.extend(traces.iter().map(|t| TraceKey { project: intake.project, trace: t.trace }));
                 let service = |t: &TraceSpans| ServiceKey { project: intake.project, name: t.service.clone() };
                 set.services.extend(traces.iter().map(service));
+                set.instances.extend(traces.iter().filter_map(|t| instances::key(intake.project, t.teller)));
             }
             Work::TraceDeadlines(due) => {
                 for (trace, service) in due {
                     set.traces.push(*trace);
                     set.services.push(ServiceKey { project: trace.project, name: service.clone() });
+                    set.instances.push(instances::of_trace(*trace));
                 }
             }
+            Work::Measured { measured, .. } => {
+                for (key, measured) in measured {
+                    set.dedup.push(*key);
+                    set.services.push(ServiceKey { project: intake.project, name: measured.service.clone() });
+                    set.instances.push(InstanceKey { project: intake.project, instance: measured.instance });
+                }
+            }
+            Work::InstanceDeadlines(due) => set.instances.extend(due),
             Work::Notices(notices) => set.dedup.extend(notices.iter().filter_map(|n| n.dedup)),
             Work::HandOut { .. } | Work::Restart { .. } => set.open_commands.push(intake.project),
             Work::CommandResult { id, .. } => set.commands.push(*id),
@@ -151,6 +162,21 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
             }
             Work::TraceDeadlines(due) => {
                 due.iter().for_each(|(key, service)| trace_agents(key.project, key.trace, None, service));
+            }
+            Work::Measured { measured, .. } => {
+                for (_, measured) in measured {
+                    let service = ServiceKey { project: intake.project, name: measured.service.clone() };
+                    let known = first.services.get(&service).and_then(|known| known.only());
+                    let named = measured.points.iter().filter_map(|point| point.agent.as_deref());
+                    let names = named.chain(known.map(|only| &**only)).chain([&*measured.service]);
+                    set.agents.extend(names.filter_map(|name| lookup(name, true)));
+                }
+            }
+            Work::InstanceDeadlines(due) => {
+                for (key, row) in due.iter().filter_map(|key| Some((key, first.instances.get(key)?))) {
+                    let keys = row.held.keys().filter_map(|name| AgentKey::lenient(key.project, name));
+                    set.agents.extend(keys.map(|key| AgentLookup { key, create: true }));
+                }
             }
             Work::Notices(notices) => {
                 let names = notices.iter().flat_map(|n| &n.candidates);
@@ -214,6 +240,8 @@ struct Planner<'a> {
     deltas: BTreeMap<TraceKey, TraceDelta>,
     services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     changed_services: BTreeSet<ServiceKey>,
+    instances: QuickMap<InstanceKey, Arc<InstanceRow>>,
+    changed_instances: BTreeSet<InstanceKey>,
     seen: QuickSet<DedupKey>,
     commands: BTreeMap<CommandId, Command>,
     changed_commands: QuickSet<CommandId>,
@@ -243,6 +271,8 @@ impl<'a> Planner<'a> {
             deltas: BTreeMap::new(),
             services: first.services,
             changed_services: BTreeSet::new(),
+            instances: first.instances,
+            changed_instances: BTreeSet::new(),
             seen: first.seen,
             commands: first.commands.into_iter().collect(),
             changed_commands: QuickSet::default(),
@@ -270,6 +300,11 @@ impl<'a> Planner<'a> {
                 Outcome::Observed(observations.into_iter().map(|o| self.observe_known(&o)).collect())
             }
             Work::Spans { received_at, traces } => self.spans(project, received_at, traces),
+            Work::Measured { received_at, measured } => self.measured(project, received_at, measured),
+            Work::InstanceDeadlines(due) => {
+                due.into_iter().for_each(|key| self.instance_deadline(key));
+                Outcome::Done
+            }
             Work::Notices(notices) => {
                 Outcome::Noticed(notices.into_iter().map(|notice| self.notice(project, notice)).collect())
             }
@@ -395,6 +430,8 @@ impl<'a> Planner<'a> {
         self.writes.traces = self.deltas.into_iter().collect();
         let services = self.changed_services.into_iter();
         self.writes.services = services.filter_map(|key| Some((key.clone(), self.services.remove(&key)?))).collect();
+        let instances = self.changed_instances.into_iter();
+        self.writes.instances = instances.filter_map(|key| Some((key, self.instances.remove(&key)?))).collect();
         let changed = &self.changed_commands;
         self.writes.commands = self.commands.into_values().filter(|c| changed.contains(&c.id)).collect();
         self.writes

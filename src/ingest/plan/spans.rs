@@ -6,18 +6,20 @@ use std::sync::Arc;
 use tracing::debug;
 
 use crate::model::{
-    Activity, AgentKey, Body, Observation, PolicyPatch, ProjectId, RegistrationMode, ServiceKey, ServiceRow, Source,
-    SpanClass, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans,
+    Activity, AgentKey, Body, Observation, PolicyPatch, ProjectId, RegistrationMode, ServiceKey, ServiceRow, Signal,
+    Source, SpanClass, Teller, Timestamp, TraceDelta, TraceKey, TraceRow, TraceSpans,
 };
 
 use super::Planner;
 use super::identity::FormerName;
-use crate::ingest::intake::Outcome;
+use super::instances;
+use crate::ingest::intake::{Outcome, Uncounted};
+use crate::ingest::signals::Told;
 use crate::ingest::traces::{self, Folded, When};
 
 impl Planner<'_> {
     pub(super) fn spans(&mut self, project: ProjectId, received_at: Timestamp, spans: Vec<TraceSpans>) -> Outcome {
-        let mut by_agent = BTreeMap::new();
+        let mut by_teller: BTreeMap<Teller, Told> = BTreeMap::new();
         for incoming in spans {
             let key = TraceKey { project, trace: incoming.trace };
             // Spans that only hold a place in a tree make no trace of their own.
@@ -25,10 +27,20 @@ impl Planner<'_> {
                 continue;
             }
             let service = ServiceKey { project, name: incoming.service.clone() };
-            self.fold(key, service, &mut by_agent, |row, known, when| traces::fold(row, incoming, known, when));
+            let teller = incoming.teller;
+            self.arrive(project, teller, &incoming.spans);
+            let by_agent = by_teller.entry(teller).or_default();
+            // Records of a new instance may name whom spans know better: nothing is learned of the service from them.
+            let learns = teller.signal == Signal::Spans;
+            self.fold(key, service, learns, by_agent, |row, known, when| traces::fold(row, incoming, known, when));
         }
-        self.tell_activities(project, received_at, by_agent);
-        Outcome::Done
+        let (mut all, mut uncounted) = (BTreeMap::new(), Uncounted::default());
+        for (teller, mut by_agent) in by_teller {
+            uncounted.outranked += self.settle_signals(project, teller, &mut by_agent);
+            by_agent.into_iter().for_each(|(agent, activity)| merge(&mut all, agent, activity));
+        }
+        self.tell_activities(project, received_at, all);
+        if uncounted == Uncounted::default() { Outcome::Done } else { Outcome::Uncounted(uncounted) }
     }
 
     /// A trace's deadline may have passed. Claimed twice, or moved meanwhile: then there is nothing to do.
@@ -39,7 +51,13 @@ impl Planner<'_> {
         }
         let mut by_agent = BTreeMap::new();
         let service = ServiceKey { project: key.project, name: service };
-        self.fold(key, service, &mut by_agent, traces::expire);
+        self.fold(key, service, true, &mut by_agent, traces::expire);
+        // Of spans that were held the instance is not known; it is of log records.
+        let instance = instances::of_trace(key);
+        if self.instances.contains_key(&instance) {
+            let teller = Teller { signal: Signal::Logs, instance: Some(instance.instance), waits: false };
+            self.settle_signals(key.project, teller, &mut by_agent);
+        }
         self.tell_activities(key.project, self.context.now, by_agent);
     }
 
@@ -47,19 +65,22 @@ impl Planner<'_> {
         &mut self,
         key: TraceKey,
         service: ServiceKey,
+        learns: bool,
         by_agent: &mut BTreeMap<Arc<str>, Box<Activity>>,
         fold: impl FnOnce(&mut TraceRow, &mut ServiceRow, When<'_>) -> Option<Folded>,
     ) {
         let row = Arc::make_mut(self.traces.entry(key).or_default());
         // A trace that passes through several services is judged by what is known of the first.
         let is_first = row.head.service.is_empty() || row.head.service == service.name;
-        let mut nobody = Arc::default();
-        let known = if is_first { self.services.entry(service.clone()).or_default() } else { &mut nobody };
+        // What need not be kept is worked on in a copy.
+        let copied = self.services.get(&service).filter(|_| is_first && !learns);
+        let mut nobody = copied.cloned().unwrap_or_default();
+        let known = if is_first && learns { self.services.entry(service.clone()).or_default() } else { &mut nobody };
         let rules = self.context.rules.traces();
         let when = When { now: self.context.now, presence: self.context.presence, rules: &rules };
         let known = Arc::make_mut(known);
         let Some(folded) = fold(row, known, when) else { return };
-        if is_first && folded.learned {
+        if is_first && learns && folded.learned {
             known.learned_at = self.context.now;
             self.changed_services.insert(service);
         }
@@ -73,12 +94,7 @@ impl Planner<'_> {
             self.settle(key.project, &stand_in, &agent);
         }
         for (agent, activity) in folded.activities {
-            match by_agent.get_mut(&agent) {
-                Some(sum) => add(sum, *activity),
-                None => {
-                    by_agent.insert(agent, activity);
-                }
-            }
+            merge(by_agent, agent, activity);
         }
     }
 
@@ -108,7 +124,7 @@ impl Planner<'_> {
         }
     }
 
-    fn tell_activities(
+    pub(super) fn tell_activities(
         &mut self,
         project: ProjectId,
         received_at: Timestamp,
@@ -117,6 +133,11 @@ impl Planner<'_> {
         for (name, mut activity) in by_agent {
             activity.newest_end = activity.newest_end.map(|at| at.plus(self.context.ahead));
             let Some(agent) = AgentKey::shared(project, &name) else { continue };
+            // What was told better elsewhere still proves life, but makes nobody known.
+            let is_bare = *activity == Activity { newest_end: activity.newest_end, ..Activity::default() };
+            if is_bare && !self.agent_ids.get(&agent).is_some_and(|id| self.agents.contains_key(id)) {
+                continue;
+            }
             match self.find_or_create(&agent) {
                 Ok(id) => {
                     let body = Body::Activity(activity);
@@ -140,6 +161,16 @@ fn join(earlier: &mut TraceDelta, later: TraceDelta, row: &TraceRow) {
     earlier.changed.extend(later.changed.into_iter().filter(|(place, _)| (*place as usize) < stored));
     earlier.added = row.spans[stored..].to_vec();
     earlier.head = later.head;
+}
+
+/// Adds what was told of an agent to what was told of it before.
+pub(super) fn merge(by_agent: &mut Told, agent: Arc<str>, activity: Box<Activity>) {
+    match by_agent.get_mut(&agent) {
+        Some(sum) => add(sum, *activity),
+        None => {
+            by_agent.insert(agent, activity);
+        }
+    }
 }
 
 /// Adds up what several traces of one request told of one agent.

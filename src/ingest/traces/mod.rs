@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    AT_HOME, Activity, GIVEN_UP_MAX, Presence, ServiceAgents, ServiceRow, SpanFacts, TRACE_SPANS_MAX, Timestamp,
-    TraceDelta, TraceRow, TraceSpans, TraceTotals,
+    AT_HOME, Activity, GIVEN_UP_MAX, Presence, ServiceAgents, ServiceRow, Signal, SpanFacts, TRACE_SPANS_MAX,
+    Timestamp, TraceDelta, TraceRow, TraceSpans, TraceTotals,
 };
 use runs::Runs;
 use tree::{Index, Tree};
@@ -96,7 +96,7 @@ pub fn possible_agents<'a>(
 
 /// Adds the spans of one request to `row`. `None` when all of them had been there.
 pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, when: When<'_>) -> Option<Folded> {
-    let TraceSpans { service, spans, upsert, .. } = incoming;
+    let TraceSpans { service, spans, upsert, teller, .. } = incoming;
     let (mut added, replaced) = sift(row, spans, upsert);
     let mut before = Before::of(row);
     for (place, later) in replaced {
@@ -119,7 +119,8 @@ pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, wh
     if row.head.service.is_empty() {
         row.head.service = service;
     }
-    let called = twins::mark(&mut added, known);
+    // Log records of a call are no second telling of it in another trace: they are another signal.
+    let called = teller.signal == Signal::Spans && twins::mark(&mut added, known);
     row.spans.extend(added.into_iter().map(Arc::new));
     row.head.touched_at = when.now;
     row.head.abandoned = false;

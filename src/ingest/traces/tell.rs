@@ -66,7 +66,9 @@ pub(super) fn tell(
         for i in (0..spans.len()).filter(|i| spans[*i].open && runs.is_run(*i)) {
             let Some(agent) = agent_of(head, &spans[i]) else { continue };
             let ended = run(&spans[i], runs.failed(i), spans[i].start);
-            told.entry(agent.clone()).or_default().runs.push(ended);
+            let activity = told.entry(agent.clone()).or_default();
+            activity.newest_end = activity.newest_end.max(Some(ended.ended_at));
+            activity.runs.push(ended);
         }
     }
     if let Some(last) = abandoned(head, spans, tree).filter(|_| head.touched_at < now)

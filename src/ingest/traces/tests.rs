@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Failure, Money, SpanClass, SpanId, ToolKey, TraceId, Usage};
+use crate::model::{Failure, Money, SpanClass, SpanId, Teller, ToolKey, TraceId, Usage};
 
 fn span(id: u8, parent: u8, class: SpanClass) -> SpanFacts {
     SpanFacts {
@@ -41,6 +41,7 @@ fn send(row: &mut TraceRow, known: &mut ServiceRow, spans: &[SpanFacts], secs: i
         trace: TraceId([1; 16]),
         service: "svc".into(),
         project: None,
+        teller: Teller::default(),
         upsert: false,
         spans: spans.to_vec(),
     };
@@ -56,6 +57,7 @@ fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<Arc<str>, Box<Activity>> {
             trace: TraceId([1; 16]),
             service: "svc".into(),
             project: None,
+            teller: Teller::default(),
             upsert: false,
             spans: spans.clone(),
         };

@@ -1,7 +1,7 @@
 //! Spans that are told of bit by bit, as the Langfuse SDKs before version 3 do.
 
 use super::*;
-use crate::model::{SpanClass, SpanId, TraceId, Usage};
+use crate::model::{SpanClass, SpanId, Teller, TraceId, Usage};
 
 fn at<T>(secs: i64, judge: impl FnOnce(When<'_>) -> T) -> T {
     let (presence, rules) = (Presence::default(), TraceRules::default());
@@ -28,6 +28,7 @@ impl Story {
             trace: TraceId([1; 16]),
             service: "bot".into(),
             project: None,
+            teller: Teller::default(),
             upsert: true,
             spans: spans.to_vec(),
         };

@@ -13,14 +13,14 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::raw::{RawService, TakeExport};
-use super::{Otlp, data_points, log_records, wire};
+use super::{Otlp, logs, metrics, wire};
 use crate::exporters::forward::Signal;
 use crate::http::ApiError;
 use crate::model::Caller;
 use crate::proto::bounded;
 use crate::proto::opentelemetry::proto::collector::logs::v1::{ExportLogsServiceResponse, logs_service_server};
 use crate::proto::opentelemetry::proto::collector::metrics::v1::{
-    ExportMetricsServiceResponse, metrics_service_server,
+    ExportMetricsPartialSuccess, ExportMetricsServiceResponse, metrics_service_server,
 };
 use crate::proto::opentelemetry::proto::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse, trace_service_server,
@@ -88,7 +88,6 @@ impl<S: Submit> TakeExport for Traces<S> {
     }
 }
 
-/// Accepted and dropped, once they are known to be well-formed.
 #[tonic::async_trait]
 impl<S: Submit> TakeExport for Logs<S> {
     const NAME: &'static str = logs_service_server::SERVICE_NAME;
@@ -97,14 +96,14 @@ impl<S: Submit> TakeExport for Logs<S> {
     async fn take(&self, request: Request<Bytes>) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let caller = caller(&request)?;
         let onward = self.0.forward.grpc(Signal::Logs, request.metadata().as_ref(), request.get_ref().clone());
-        let items = log_records(&bounded::decode(request.get_ref()).map_err(undecodable)?);
+        let message = request.into_inner();
+        let decoded = logs::decode(&bounded::decode(&message).map_err(undecodable)?, &self.0.naming(&caller));
+        self.0.take_logs(&caller, decoded, message.len()).await.map_err(|e| status(&e))?;
         onward.send(caller.project);
-        tracing::debug!(signal = "logs", items, "telemetry accepted and dropped");
         Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }
 
-/// Accepted and dropped, once they are known to be well-formed.
 #[tonic::async_trait]
 impl<S: Submit> TakeExport for Metrics<S> {
     const NAME: &'static str = metrics_service_server::SERVICE_NAME;
@@ -113,10 +112,15 @@ impl<S: Submit> TakeExport for Metrics<S> {
     async fn take(&self, request: Request<Bytes>) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let caller = caller(&request)?;
         let onward = self.0.forward.grpc(Signal::Metrics, request.metadata().as_ref(), request.get_ref().clone());
-        let items = data_points(&bounded::decode(request.get_ref()).map_err(undecodable)?);
+        let message = request.into_inner();
+        let decoded = metrics::decode(&bounded::decode(&message).map_err(undecodable)?, &self.0.naming(&caller));
+        let rejected = self.0.take_metrics(&caller, decoded, message.len()).await.map_err(|e| status(&e))?;
         onward.send(caller.project);
-        tracing::debug!(signal = "metrics", items, "telemetry accepted and dropped");
-        Ok(Response::new(ExportMetricsServiceResponse::default()))
+        let partial_success = (rejected.count > 0).then(|| ExportMetricsPartialSuccess {
+            rejected_data_points: rejected.count,
+            error_message: rejected.reason.to_owned(),
+        });
+        Ok(Response::new(ExportMetricsServiceResponse { partial_success }))
     }
 }
 

@@ -16,13 +16,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::wire::{self, WireError};
-use super::{Otlp, Rejected, data_points, json, log_records, spans};
+use super::{Otlp, Rejected, json, logs, metrics, spans};
 use crate::exporters::forward::{Onward, Signal};
 use crate::http::{ApiError, body, doc};
 use crate::model::Caller;
 use crate::proto::bounded::{self, DecodeError};
 use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceResponse;
-use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceResponse;
+use crate::proto::opentelemetry::proto::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
+};
 use crate::proto::opentelemetry::proto::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use crate::receivers::Submit;
 
@@ -34,8 +36,8 @@ pub fn routes<S: Submit>(otlp: Otlp<S>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(traces))
         .routes(routes!(langfuse_traces))
-        .routes(routes!(logs))
-        .routes(routes!(metrics))
+        .routes(routes!(export_logs))
+        .routes(routes!(export_metrics))
         .with_state(otlp)
 }
 
@@ -228,49 +230,71 @@ async fn langfuse_traces<S: Submit>(otlp: State<Otlp<S>>, request: Request) -> R
 #[utoipa::path(post, path = "/v1/logs", tag = "OpenTelemetry", security(("api_key" = ["ingest"])),
     request_body(content((Value = "application/json", example = json!({"resourceLogs": []})), (Vec<u8> = "application/x-protobuf")), description = "An `ExportLogsServiceRequest` of OTLP"),
     responses((status = 200, description = "An `ExportLogsServiceResponse`, in the encoding of the request", content((PartialSuccess = "application/json", example = json!({})), (Vec<u8> = "application/x-protobuf"))), doc::Keyed, doc::Sent))]
-async fn logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
-    drop_after(&otlp, request, ExportLogsServiceResponse::default(), Signal::Logs, |encoding, body| match encoding {
-        Encoding::Protobuf => bounded::decode(body).map(|request| log_records(&request)).map_err(unprotobuf),
-        Encoding::Json => json::log_records(body).map_err(undecodable),
+async fn export_logs<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+    let received = match receive(&otlp, Signal::Logs, request).await {
+        Ok(received) => received,
+        Err(answer) => return answer,
+    };
+    match take_logs(&otlp, &received).await {
+        Ok(()) => {
+            received.onward.send(received.caller.project);
+            received.encoding.answer(StatusCode::OK, &ExportLogsServiceResponse::default(), &json!({}))
+        }
+        Err(error) => received.encoding.error(&error),
+    }
+}
+
+async fn take_logs<S: Submit>(otlp: &Otlp<S>, received: &Received) -> Result<(), ApiError> {
+    let naming = otlp.naming(&received.caller);
+    let decoded = decode(received, move |encoding, body| {
+        let request = match encoding {
+            Encoding::Protobuf => bounded::decode(body).map_err(unprotobuf)?,
+            Encoding::Json => json::logs(body).map_err(undecodable)?,
+        };
+        Ok(logs::decode(&request, &naming))
     })
-    .await
+    .await?;
+    otlp.take_logs(&received.caller, decoded, received.body.len()).await
 }
 
 /// Metrics of OpenTelemetry.
 #[utoipa::path(post, path = "/v1/metrics", tag = "OpenTelemetry", security(("api_key" = ["ingest"])),
     request_body(content((Value = "application/json", example = json!({"resourceMetrics": []})), (Vec<u8> = "application/x-protobuf")), description = "An `ExportMetricsServiceRequest` of OTLP"),
     responses((status = 200, description = "An `ExportMetricsServiceResponse`, in the encoding of the request", content((PartialSuccess = "application/json", example = json!({})), (Vec<u8> = "application/x-protobuf"))), doc::Keyed, doc::Sent))]
-async fn metrics<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
-    drop_after(
-        &otlp,
-        request,
-        ExportMetricsServiceResponse::default(),
-        Signal::Metrics,
-        |encoding, body| match encoding {
-            Encoding::Protobuf => bounded::decode(body).map(|request| data_points(&request)).map_err(unprotobuf),
-            Encoding::Json => json::data_points(body).map_err(undecodable),
-        },
-    )
-    .await
-}
-
-async fn drop_after<S: Submit>(
-    otlp: &Otlp<S>,
-    request: Request,
-    response: impl Message,
-    signal: Signal,
-    count: impl FnOnce(Encoding, &[u8]) -> Result<usize, ApiError> + Send + 'static,
-) -> Response {
-    let received = match receive(otlp, signal, request).await {
+async fn export_metrics<S: Submit>(State(otlp): State<Otlp<S>>, request: Request) -> Response {
+    let received = match receive(&otlp, Signal::Metrics, request).await {
         Ok(received) => received,
         Err(answer) => return answer,
     };
-    match decode(&received, count).await {
-        Ok(items) => {
+    match take_metrics(&otlp, &received).await {
+        Ok(rejected) => {
             received.onward.send(received.caller.project);
-            tracing::debug!(?signal, items, "telemetry accepted and dropped");
-            received.encoding.answer(StatusCode::OK, &response, &json!({}))
+            let partial_success = (rejected.count > 0).then(|| ExportMetricsPartialSuccess {
+                rejected_data_points: rejected.count,
+                error_message: rejected.reason.to_owned(),
+            });
+            let json = match &partial_success {
+                None => json!({}),
+                Some(partial) => json!({ "partialSuccess": {
+                    "rejectedDataPoints": partial.rejected_data_points.to_string(),
+                    "errorMessage": partial.error_message,
+                }}),
+            };
+            received.encoding.answer(StatusCode::OK, &ExportMetricsServiceResponse { partial_success }, &json)
         }
         Err(error) => received.encoding.error(&error),
     }
+}
+
+async fn take_metrics<S: Submit>(otlp: &Otlp<S>, received: &Received) -> Result<Rejected, ApiError> {
+    let naming = otlp.naming(&received.caller);
+    let decoded = decode(received, move |encoding, body| {
+        let request = match encoding {
+            Encoding::Protobuf => bounded::decode(body).map_err(unprotobuf)?,
+            Encoding::Json => json::metrics(body).map_err(undecodable)?,
+        };
+        Ok(metrics::decode(&request, &naming))
+    })
+    .await?;
+    otlp.take_metrics(&received.caller, decoded, received.body.len()).await
 }

@@ -1,8 +1,9 @@
 //! OTLP: spans, logs and metrics of OpenTelemetry, over HTTP and gRPC.
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/> (1.x). Spans are read by the conventions of AI telemetry and
-//! handed to the committer, one intake a request; the answer goes out after the commit. Logs and metrics are decoded,
-//! answered and dropped: agents tell the same things in spans, and counting them twice would be wrong.
+//! handed to the committer, one intake a request; the answer goes out after the commit. Log records that tell what an agent
+//! does are read as the spans they could have been, and of metrics what they add to sums; the plan sees to it that one of
+//! the three counts. What is not about agents is answered and dropped.
 //!
 //! A request that was seen before (an exporter's retry after a lost answer) changes nothing and is answered as success.
 //! Pressure is always answered as "try again later", never as an error that makes exporters drop data.
@@ -11,6 +12,8 @@ mod conventions;
 pub mod grpc;
 pub mod http;
 pub mod json;
+pub mod logs;
+pub mod metrics;
 pub mod naming;
 mod raw;
 pub mod spans;
@@ -28,12 +31,9 @@ use crate::clock::Clock;
 use crate::exporters::forward::Forward;
 use crate::http::ApiError;
 use crate::http::auth::Keyring;
-use crate::ingest::{Committer, Intake, Work};
-use crate::model::{Caller, DedupKey, IdentityRules, ProjectId, Scope, TraceSpans};
+use crate::ingest::{Committer, Intake, Outcome, Work};
+use crate::model::{Caller, DedupKey, IdentityRules, Measured, ProjectId, Scope, TraceSpans};
 use crate::prices::Prices;
-use crate::proto::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
-use crate::proto::opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
-use crate::proto::opentelemetry::proto::metrics::v1::metric::Data;
 use crate::receivers::Submit;
 use crate::telemetry::ProcessMetrics;
 use naming::{Naming, Projects};
@@ -101,8 +101,53 @@ impl<S: Submit> Otlp<S> {
     }
 
     /// Submits decoded spans, which weigh `bytes`, and answers after their commit.
-    async fn take(&self, caller: &Caller, mut decoded: spans::Decoded, bytes: usize) -> Result<Rejected, ApiError> {
+    async fn take(&self, caller: &Caller, decoded: spans::Decoded, bytes: usize) -> Result<Rejected, ApiError> {
         self.metrics.otlp_spans(decoded.spans);
+        self.take_spans(caller, decoded, bytes).await
+    }
+
+    /// Submits decoded log records.
+    async fn take_logs(&self, caller: &Caller, logs: logs::DecodedLogs, bytes: usize) -> Result<(), ApiError> {
+        self.metrics.otlp_log_records(logs.read, logs.ignored);
+        self.take_spans(caller, logs.decoded, bytes).await.map(drop)
+    }
+
+    /// Submits decoded data points. What is rejected are points of more series than are remembered of one instance.
+    async fn take_metrics(
+        &self,
+        caller: &Caller,
+        decoded: metrics::DecodedMetrics,
+        bytes: usize,
+    ) -> Result<Rejected, ApiError> {
+        self.metrics.otlp_data_points(decoded.read, decoded.ignored);
+        let mut parts: BTreeMap<ProjectId, Vec<(DedupKey, Measured)>> = BTreeMap::new();
+        for measured in decoded.measured {
+            let project = self.project_of(measured.project.as_deref()).unwrap_or(caller.project);
+            parts.entry(project).or_default().push((metrics::dedup_key(project, &measured), measured));
+        }
+        let mut count = 0;
+        for (project, measured) in parts {
+            let work = Work::Measured { received_at: self.clock.now(), measured };
+            count += self.commit(Intake { project, dedup: None, bytes, work }).await?;
+        }
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let reason = "this service instance has more series of agents than are counted; use fewer attributes";
+        Ok(Rejected { count, reason: if count > 0 { reason } else { "" } })
+    }
+
+    /// Hands in and tells how many data points were of too many series.
+    async fn commit(&self, intake: Intake) -> Result<u64, ApiError> {
+        let Outcome::Uncounted(uncounted) = self.committer.submit(intake).await? else { return Ok(0) };
+        self.metrics.otlp_uncounted(uncounted.outranked, uncounted.too_many_series);
+        Ok(uncounted.too_many_series)
+    }
+
+    async fn take_spans(
+        &self,
+        caller: &Caller,
+        mut decoded: spans::Decoded,
+        bytes: usize,
+    ) -> Result<Rejected, ApiError> {
         self.metrics.unpriced_calls(decoded.price(&self.prices));
         let (count, reason) = (decoded.rejected, decoded.reject_reason.unwrap_or_default());
         let elsewhere = |trace: &TraceSpans| trace.project.is_some();
@@ -130,7 +175,7 @@ impl<S: Submit> Otlp<S> {
         if !traces.is_empty() {
             let dedup = Some(dedup_key(project, &traces));
             let work = Work::Spans { received_at: self.clock.now(), traces };
-            self.committer.submit(Intake { project, dedup, bytes, work }).await?;
+            self.commit(Intake { project, dedup, bytes, work }).await?;
         }
         Ok(())
     }
@@ -141,14 +186,7 @@ impl<S: Submit> Otlp<S> {
         caller: &Caller,
         decoded: spans::Decoded,
     ) -> BTreeMap<ProjectId, (Vec<TraceSpans>, Vec<TraceSpans>)> {
-        let project_of = |trace: &TraceSpans| {
-            let named = trace.project.as_deref()?;
-            let found = self.projects.find(named);
-            if found.is_none() {
-                tracing::debug!(project = named, "a rule names a project that does not exist: counted for the key's");
-            }
-            found
-        };
+        let project_of = |trace: &TraceSpans| self.project_of(trace.project.as_deref());
         let mut parts: BTreeMap<ProjectId, (Vec<_>, Vec<_>)> = BTreeMap::new();
         for trace in decoded.traces {
             parts.entry(project_of(&trace).unwrap_or(caller.project)).or_default().0.push(trace);
@@ -157,6 +195,16 @@ impl<S: Submit> Otlp<S> {
             parts.entry(project_of(&trace).unwrap_or(caller.project)).or_default().1.push(trace);
         }
         parts
+    }
+
+    /// The project that a rule names, if it exists.
+    fn project_of(&self, named: Option<&str>) -> Option<ProjectId> {
+        let named = named?;
+        let found = self.projects.find(named);
+        if found.is_none() {
+            tracing::debug!(project = named, "a rule names a project that does not exist: counted for the key's");
+        }
+        found
     }
 }
 
@@ -167,27 +215,12 @@ fn dedup_key(project: ProjectId, traces: &[TraceSpans]) -> DedupKey {
     for trace in traces {
         ids.extend_from_slice(&trace.trace.0);
         ids.extend_from_slice(&(trace.spans.len() as u64).to_le_bytes());
-        trace.spans.iter().for_each(|span| ids.extend_from_slice(&span.span.0));
+        for span in &trace.spans {
+            ids.extend_from_slice(&span.span.0);
+            // Of several records of one call, each of which knows a part, none is a repetition.
+            let arguments = span.tool.as_ref().filter(|_| trace.upsert).and_then(|tool| tool.digest);
+            ids.extend(arguments.into_iter().flat_map(u64::to_le_bytes));
+        }
     }
     DedupKey::of(project, DEDUP_KIND, &ids)
-}
-
-/// How many log records a request has.
-fn log_records(request: &ExportLogsServiceRequest) -> usize {
-    request.resource_logs.iter().flat_map(|r| &r.scope_logs).map(|s| s.log_records.len()).sum()
-}
-
-/// How many data points a request has.
-fn data_points(request: &ExportMetricsServiceRequest) -> usize {
-    let metrics = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
-    metrics
-        .map(|metric| match &metric.data {
-            Some(Data::Gauge(data)) => data.data_points.len(),
-            Some(Data::Sum(data)) => data.data_points.len(),
-            Some(Data::Histogram(data)) => data.data_points.len(),
-            Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
-            Some(Data::Summary(data)) => data.data_points.len(),
-            None => 0,
-        })
-        .sum()
 }

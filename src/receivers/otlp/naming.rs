@@ -38,6 +38,13 @@ impl Naming {
     }
 }
 
+impl Naming {
+    /// The agent that a rule names for a log record or a data point, whose attributes are followed by its resource's.
+    pub(super) fn agent(&self, attributes: &[Attributes<'_>]) -> Option<String> {
+        self.rules.agent().iter().find_map(|rule| rule.name(|key| text_of(attributes, key)))
+    }
+}
+
 fn text_of<'a>(resource: &[Attributes<'a>], key: &str) -> Option<Cow<'a, str>> {
     text(resource.iter().find_map(|attributes| attributes.first(key))?)
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::conventions::{self, Attributes, PriceQuery, Reading, Value};
 use super::naming::Naming;
 use crate::model::{
-    CostOrigin, QuickMap, QuickSet, SpanClass, SpanFacts, SpanId, Timestamp, ToolKey, TraceId, TraceSpans,
+    CostOrigin, QuickMap, QuickSet, SpanClass, SpanFacts, SpanId, Teller, Timestamp, ToolKey, TraceId, TraceSpans,
+    digest64,
 };
 use crate::prices::{Prices, Tokens};
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
@@ -75,7 +76,7 @@ pub fn decode(request: &ExportTraceServiceRequest, naming: &Naming) -> Decoded {
     for resource_spans in &request.resource_spans {
         let resource = resource_spans.resource.as_ref().map(|resource| Attributes::Decoded(&resource.attributes));
         let resource = resource.as_slice();
-        let origin = Origin { service: service_name(resource), project: naming.project(resource) };
+        let origin = Origin::of(resource, naming);
         for scope_spans in &resource_spans.scope_spans {
             let scope = scope_spans.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for span in &scope_spans.spans {
@@ -108,6 +109,37 @@ pub(super) struct Origin<'a> {
     pub service: &'a str,
     /// The project that a rule names.
     pub project: Option<String>,
+    /// Digest of the service and of what tells its instances apart.
+    instance: u64,
+    /// Whether the resource has anything that does.
+    told_apart: bool,
+}
+
+/// What tells the instances of a service apart, the best first.
+const INSTANCE_KEYS: [&str; 2] = ["service.instance.id", "host.name"];
+
+impl<'a> Origin<'a> {
+    /// What the attributes of a resource tell, which may come in pieces.
+    pub fn of(resource: &[Attributes<'a>], naming: &Naming) -> Self {
+        let service = service_name(resource);
+        let id = INSTANCE_KEYS.into_iter().find_map(|key| {
+            match resource.iter().find_map(|attributes| attributes.first(key))? {
+                Value::Text(id) if !id.trim().is_empty() => Some(id.trim()),
+                _ => None,
+            }
+        });
+        // The zero byte keeps the two apart.
+        let instance = digest64(&[service.as_bytes(), b"\0", id.unwrap_or_default().as_bytes()].concat());
+        Self { service, project: naming.project(resource), instance, told_apart: id.is_some() }
+    }
+
+    /// The instance. Of some programs only the `session` tells processes apart.
+    pub fn instance(&self, session: Option<u64>) -> u64 {
+        match session.filter(|_| !self.told_apart) {
+            Some(session) => digest64(&[self.instance.to_le_bytes(), session.to_le_bytes()].concat()),
+            None => self.instance,
+        }
+    }
 }
 
 /// Where and when a span is, as sent.
@@ -119,6 +151,18 @@ pub(super) struct SpanFrame<'a> {
     pub start_nanos: u64,
     pub end_nanos: u64,
     pub flags: u32,
+}
+
+impl SpanFrame<'_> {
+    /// When it began.
+    pub fn start(&self) -> Timestamp {
+        Timestamp::from_unix_nanos(self.start_nanos)
+    }
+
+    /// When it ended. A sender that leaves the end out, or whose clock went back, must not make a span end before it began.
+    pub fn end(&self) -> Timestamp {
+        Timestamp::from_unix_nanos(self.end_nanos).max(self.start())
+    }
 }
 
 /// Puts together what the spans of one request tell, whichever encoding they are read from.
@@ -187,12 +231,12 @@ impl<'a> Gatherer<'a> {
             scope,
             provider_sdk,
             session,
+            apart_by_session,
             price,
             usage,
             tool,
             failure,
         } = read();
-        let start = Timestamp::from_unix_nanos(frame.start_nanos);
         let facts = SpanFacts {
             span,
             parent: id::<8>(frame.parent).map(SpanId),
@@ -208,14 +252,13 @@ impl<'a> Gatherer<'a> {
             response,
             usage,
             tool: tool.map(|tool| ToolKey { name: self.names.share(tool.name), digest: tool.digest }),
-            start,
-            // A sender that leaves the end out, or whose clock went back, must not make a span end before it began.
-            end: Timestamp::from_unix_nanos(frame.end_nanos).max(start),
+            start: frame.start(),
+            end: frame.end(),
             failure,
             // Exporters send spans when they have ended.
             open: false,
         };
-        let place = self.place(trace, origin);
+        let place = self.place(trace, origin, session.filter(|_| apart_by_session));
         self.tells[place] |= class != SpanClass::Other;
         if let Some(query) = price {
             let span = self.decoded.traces[place].spans.len();
@@ -224,7 +267,7 @@ impl<'a> Gatherer<'a> {
         self.decoded.traces[place].spans.push(facts);
     }
 
-    fn place(&mut self, trace: TraceId, origin: &Origin<'a>) -> usize {
+    fn place(&mut self, trace: TraceId, origin: &Origin<'a>, session: Option<u64>) -> usize {
         if let Some((last, of, place)) = &self.last
             && *last == trace
             && of == origin
@@ -237,7 +280,8 @@ impl<'a> Gatherer<'a> {
             let (service, project) = (names.share(origin.service), origin.project.clone());
             // Traces of one request are mostly of one size.
             let spans = Vec::with_capacity(traces.last().map_or(0, |last| last.spans.len().min(ROOM_MAX)));
-            traces.push(TraceSpans { trace, service, project, upsert: false, spans });
+            let teller = Teller { instance: Some(origin.instance(session)), ..Teller::default() };
+            traces.push(TraceSpans { trace, service, project, teller, upsert: false, spans });
             traces.len() - 1
         });
         self.last = Some((trace, origin.clone(), place));

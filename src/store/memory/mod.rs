@@ -11,8 +11,8 @@ use super::{
     StoreError, Transaction, WriteSet,
 };
 use crate::model::{
-    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, Event, EventId, GAPS_MAX, MaintenanceWindow, Project,
-    ProjectCounts, ProjectId, ProjectState, Registration, Rollup, RollupBody, Timestamp, TraceKey,
+    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, Event, EventId, GAPS_MAX, InstanceKey, MaintenanceWindow,
+    Project, ProjectCounts, ProjectId, ProjectState, Registration, Rollup, RollupBody, Timestamp, TraceKey,
 };
 
 /// What goes wrong with a commit.
@@ -153,6 +153,10 @@ impl Store for MemoryStore {
 
     async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         Ok(self.lock().tables.due_traces(now, limit))
+    }
+
+    async fn due_instances(&self, now: Timestamp, limit: usize) -> Result<Vec<InstanceKey>, StoreError> {
+        Ok(self.lock().tables.due_instances(now, limit))
     }
 
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {

@@ -18,14 +18,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::tables::{ENDED_COMMANDS_MAX, SERVICES_MAX, Tables};
+use super::tables::{ENDED_COMMANDS_MAX, INSTANCES_MAX, SERVICES_MAX, Tables};
 use super::{
     AgentPage, AgentRow, AuditQuery, EventQuery, Forgotten, HistoryBefore, LoadSet, Loaded, PastPresence, RollupQuery,
     Store, StoreError, Transaction, WriteSet,
 };
 use crate::model::{
-    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, Event, EventId, GAPS_MAX, MaintenanceWindow, Project,
-    ProjectCounts, ProjectId, ProjectState, Registration, Rollup, Timestamp, TraceKey,
+    AgentId, AgentKey, ApiKey, AuditRow, Command, CommandId, Event, EventId, GAPS_MAX, InstanceKey, MaintenanceWindow,
+    Project, ProjectCounts, ProjectId, ProjectState, Registration, Rollup, Timestamp, TraceKey,
 };
 use blocks::{Kind, Ledgers, Written};
 pub use keyfile::KeyFile;
@@ -191,6 +191,9 @@ fn read_tables(db: &Connection, ledgers: &mut Ledgers) -> rusqlite::Result<Table
     for (key, row) in rows::read_services(db, SERVICES_MAX)? {
         tables.put_service(key, Arc::new(row));
     }
+    for (key, row) in rows::read_instances(db, INSTANCES_MAX)? {
+        tables.put_instance(key, Arc::new(row));
+    }
     tables.apply(WriteSet { projects: rows::read_project_states(db)?, ..WriteSet::default() });
     for command in rows::read_commands(db, ENDED_COMMANDS_MAX)? {
         tables.put_command(command);
@@ -274,6 +277,10 @@ impl Store for SqliteStore {
 
     async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
         Ok(self.tables().due_traces(now, limit))
+    }
+
+    async fn due_instances(&self, now: Timestamp, limit: usize) -> Result<Vec<InstanceKey>, StoreError> {
+        Ok(self.tables().due_instances(now, limit))
     }
 
     async fn agent(&self, id: AgentId) -> Result<Option<Arc<AgentRow>>, StoreError> {
@@ -398,6 +405,12 @@ impl Store for SqliteStore {
                 db.execute(
                     &format!("DELETE FROM services WHERE rowid NOT IN ({newest})"),
                     [i64::try_from(SERVICES_MAX).unwrap_or(i64::MAX)],
+                )?;
+                db.execute("DELETE FROM instances WHERE touched_at < ?1", [memory_before.0])?;
+                db.execute(
+                    "DELETE FROM instances WHERE touched_at <
+                         (SELECT touched_at FROM instances ORDER BY touched_at DESC LIMIT 1 OFFSET ?1)",
+                    [i64::try_from(INSTANCES_MAX).unwrap_or(i64::MAX)],
                 )?;
                 // The newest gaps are enough: older ones lie before any deadline.
                 let newest = "SELECT from_at FROM gateway_gaps ORDER BY from_at DESC LIMIT ?1";

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    AgentId, AgentKey, AgentState, ApiKey, Command, Event, EventDraft, EventId, EventKind, History, Project, ProjectId,
-    ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp,
+    AgentId, AgentKey, AgentState, ApiKey, Command, Event, EventDraft, EventId, EventKind, History, InstanceKey,
+    InstanceRow, Project, ProjectId, ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp,
 };
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence, shared};
 
@@ -17,6 +17,8 @@ const STATE_FORMAT: u8 = 3;
 const PROJECT_FORMAT: u8 = 1;
 /// The format of encoded histories.
 const HISTORY_FORMAT: u8 = 1;
+/// The format of what is remembered of an instance.
+const INSTANCE_FORMAT: u8 = 1;
 /// The format of what was learned of a service.
 const SERVICE_FORMAT: u8 = 1;
 
@@ -122,6 +124,27 @@ pub fn read_services(db: &Connection, max: usize) -> rusqlite::Result<Vec<(Servi
     let rows = statement.query_map([i64::try_from(max).unwrap_or(i64::MAX)], |row| {
         let key = ServiceKey { project: ProjectId(row.get(0)?), name: row.get::<_, String>(1)?.into() };
         Ok((key, decode("service of project", row.get(0)?, SERVICE_FORMAT, &row.get::<_, Vec<u8>>(2)?)?))
+    })?;
+    rows.collect()
+}
+
+/// What is remembered of an instance: adds or replaces it.
+pub fn write_instance(db: &Connection, key: &InstanceKey, row: &InstanceRow) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO instances (project_id, instance, touched_at, body) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (project_id, instance) DO UPDATE SET touched_at = excluded.touched_at, body = excluded.body",
+    )?
+    .execute((key.project.0, key.instance.cast_signed(), row.touched_at.0, encode(INSTANCE_FORMAT, row)?))
+    .map(drop)
+}
+
+/// What is remembered of the `max` instances heard of last.
+pub fn read_instances(db: &Connection, max: usize) -> rusqlite::Result<Vec<(InstanceKey, InstanceRow)>> {
+    let mut statement =
+        db.prepare("SELECT project_id, instance, body FROM instances ORDER BY touched_at DESC LIMIT ?1")?;
+    let rows = statement.query_map([i64::try_from(max).unwrap_or(i64::MAX)], |row| {
+        let key = InstanceKey { project: ProjectId(row.get(0)?), instance: row.get::<_, i64>(1)?.cast_unsigned() };
+        Ok((key, decode("instance of project", row.get(0)?, INSTANCE_FORMAT, &row.get::<_, Vec<u8>>(2)?)?))
     })?;
     rows.collect()
 }

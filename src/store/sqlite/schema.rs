@@ -5,12 +5,13 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::store::StoreError;
 
 /// The migrations in order: name and text. A released one never changes; a change is a new one.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("0001_initial", include_str!("migrations/0001_initial.sql")),
     ("0002_administration", include_str!("migrations/0002_administration.sql")),
     ("0003_services", include_str!("migrations/0003_services.sql")),
     ("0004_project_state", include_str!("migrations/0004_project_state.sql")),
     ("0005_memory_keys", include_str!("migrations/0005_memory_keys.sql")),
+    ("0006_instances", include_str!("migrations/0006_instances.sql")),
 ];
 
 /// Brings the schema of `connection` up to date.

@@ -133,6 +133,9 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<O
     for (key, row) in &writes.services {
         rows::write_service(db, key, row)?;
     }
+    for (key, row) in &writes.instances {
+        rows::write_instance(db, key, row)?;
+    }
     for (id, state) in &writes.projects {
         rows::write_project_state(db, *id, state)?;
     }

@@ -26,8 +26,14 @@ fn run() -> Vec<SpanFacts> {
 
 /// One request with the spans of one trace; its digest is its dedup key.
 fn request(digest: &str, spans: Vec<SpanFacts>) -> Intake {
-    let traces =
-        vec![TraceSpans { trace: TraceId([1; 16]), service: "svc".into(), project: None, upsert: false, spans }];
+    let traces = vec![TraceSpans {
+        trace: TraceId([1; 16]),
+        service: "svc".into(),
+        project: None,
+        teller: Teller::default(),
+        upsert: false,
+        spans,
+    }];
     let dedup = Some(DedupKey::of(P1, "otlp", digest.as_bytes()));
     Intake { dedup, ..work(Work::Spans { received_at: at(1), traces }) }
 }

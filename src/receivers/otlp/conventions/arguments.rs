@@ -16,8 +16,16 @@ const DEPTH_MAX: usize = 64;
 
 /// The name of the tool and the digest of name and arguments.
 pub(super) fn tool_key<'a>(marks: &Marks<'a>) -> Tool<'a> {
-    let name = cut(names::tool(marks), NAME_BYTES_MAX);
-    let digest = canonical_arguments(marks).map(|arguments| {
+    named(cut(names::tool(marks), NAME_BYTES_MAX), canonical_arguments(marks))
+}
+
+/// The same of a tool whose name and arguments are known.
+pub(super) fn key_of<'a>(name: &'a str, arguments: Option<Value<'_>>) -> Tool<'a> {
+    named(name, arguments.and_then(canonical_value))
+}
+
+fn named(name: &str, arguments: Option<String>) -> Tool<'_> {
+    let digest = arguments.map(|arguments| {
         // The zero byte keeps name and arguments apart.
         digest64(&[name.as_bytes(), b"\0", arguments.as_bytes()].concat())
     });

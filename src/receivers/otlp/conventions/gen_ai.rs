@@ -55,6 +55,9 @@ pub(super) const OPERATIONS: &[(&str, SpanClass)] = &[
     ("plan", Step),
 ];
 
+/// The log event that repeats what the span of a model call tells.
+pub(super) const CALL_EVENT: &str = "gen_ai.client.inference.operation.details";
+
 /// How the name of an `execute_tool` span begins; the tool's name follows.
 pub(super) const TOOL_SPAN_PREFIX: &str = "execute_tool ";
 

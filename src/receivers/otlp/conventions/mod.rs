@@ -9,13 +9,17 @@
 mod ai_sdk;
 mod arguments;
 mod class;
+mod claude_code;
+mod codex;
 mod gen_ai;
 mod index;
 mod langfuse;
+pub(super) mod measures;
 mod names;
 mod openinference;
 mod others;
 mod outputs;
+pub(super) mod records;
 #[cfg(test)]
 mod tests;
 mod traceloop;
@@ -111,6 +115,8 @@ pub(super) struct Reading<'a> {
     pub scope: u32,
     pub provider_sdk: bool,
     pub session: Option<u64>,
+    /// Processes of the program are told apart by their sessions.
+    pub apart_by_session: bool,
     pub price: Option<PriceQuery>,
     pub usage: Usage,
     pub tool: Option<Tool<'a>>,
@@ -153,7 +159,11 @@ pub(super) fn read<'a>(naming: &'a Naming, resource: &[Attributes<'a>], scope: &
 
 /// What the marks of a span tell.
 pub(super) fn reading<'a>(marks: &Marks<'a>) -> Reading<'a> {
-    let class = class::class(marks);
+    reading_as(marks, class::class(marks))
+}
+
+/// What the marks of a span of this class tell.
+fn reading_as<'a>(marks: &Marks<'a>, class: SpanClass) -> Reading<'a> {
     // Such a span only holds a place in the tree. Its failure is told better by the span of ours above it.
     if class == SpanClass::Other {
         return Reading { class, ..Reading::default() };
@@ -174,7 +184,12 @@ pub(super) fn reading<'a>(marks: &Marks<'a>) -> Reading<'a> {
         output: is_call.then(|| outputs::digest(marks)).flatten(),
         scope: if is_call { fingerprint(marks.scope) } else { 0 },
         provider_sdk: is_call && others::PROVIDER_SDKS.contains(&marks.scope),
-        session: marks.text(Fact::Session).filter(|_| class.is_run()).map(|text| digest64(text.as_bytes())),
+        // All spans of Claude Code carry it, and nothing else tells its processes apart.
+        session: marks
+            .text(Fact::Session)
+            .filter(|_| class.is_run() || marks.is_claude_code())
+            .map(|text| digest64(text.as_bytes())),
+        apart_by_session: marks.is_claude_code(),
         price: usage::price_query(marks, &usage),
         usage,
         tool: (class == SpanClass::Tool).then(|| arguments::tool_key(marks)),

@@ -166,9 +166,13 @@ fn details(marks: &Marks, fact: Fact) -> Option<serde_json::Map<String, Json>> {
     serde_json::from_str(text).ok()
 }
 
-/// A count of tokens, if it is one.
 fn tokens(marks: &Marks, fact: Fact) -> Option<u64> {
-    let count = match marks.value(fact)? {
+    count_of(marks.value(fact)?)
+}
+
+/// A count of tokens, if it is one.
+pub(super) fn count_of(value: Value<'_>) -> Option<u64> {
+    let count = match value {
         Value::Int(n) => u64::try_from(n).ok()?,
         Value::Text(text) => text.trim().parse().ok()?,
         Value::Double(n) => whole(n)?,
@@ -186,7 +190,8 @@ fn whole(n: f64) -> Option<u64> {
     ((0.0..=TOKENS_MAX as f64).contains(&n) && n.fract() == 0.0).then_some(n as u64)
 }
 
-fn number(value: Value<'_>) -> Option<f64> {
+/// A number, or the text of one.
+pub(super) fn number(value: Value<'_>) -> Option<f64> {
     match value {
         Value::Double(n) => Some(n),
         Value::Int(n) => Some(n as f64),

@@ -4,7 +4,8 @@
 //! `snake_case` names and `null` for "absent" are taken, because senders in the field use them. Nesting is bounded by
 //! `serde_json`'s recursion limit. The structs here mirror the generated ones field by field.
 
-mod count;
+mod logs;
+mod metrics;
 mod scalars;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-pub use self::count::{data_points, log_records};
+pub use self::logs::logs;
+pub use self::metrics::metrics;
 use self::scalars::{Base64, Double, Int, bits, budget, id, list, message, nullable, span_kind, status_code, unsigned};
 use crate::model::ERROR_TEXT_BYTES_MAX;
 use crate::proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use crate::proto::opentelemetry::proto::metrics::v1::AggregationTemporality;
 use crate::proto::opentelemetry::proto::trace::v1::{span::SpanKind, status::StatusCode};
 
 /// `null` is the default.
@@ -218,6 +219,15 @@ pub(super) fn status_code<'de, D: Deserializer<'de>>(d: D) -> Result<i32, D::Err
     enumeration(d, |name| {
         StatusCode::from_str_name(name)
             .or_else(|| StatusCode::from_str_name(&format!("STATUS_CODE_{name}")))
+            .map(i32::from)
+    })
+}
+
+/// `AggregationTemporality`.
+pub(super) fn temporality<'de, D: Deserializer<'de>>(d: D) -> Result<i32, D::Error> {
+    enumeration(d, |name| {
+        AggregationTemporality::from_str_name(name)
+            .or_else(|| AggregationTemporality::from_str_name(&format!("AGGREGATION_TEMPORALITY_{name}")))
             .map(i32::from)
     })
 }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::proto::opentelemetry::proto::metrics::v1::{metric::Data, number_data_point::Value as Number};
 
 /// The first attribute's value of a request with one span.
 fn value(json: &str) -> Result<Option<Value>, JsonError> {
@@ -130,14 +131,44 @@ fn deep_nesting_is_refused_and_not_followed() {
 }
 
 #[test]
-fn logs_and_metrics_are_counted() {
-    let logs = br#"{"resourceLogs":[{"resource":{},"scopeLogs":[{"logRecords":[{"body":{}},{}]},{"log_records":[{}]},{"logRecords":null}]}]}"#;
-    assert_eq!(log_records(logs), Ok(3));
-    let metrics = br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
-        {"name":"a","sum":{"dataPoints":[{"asInt":"1"},{}],"isMonotonic":true}},
-        {"name":"b","exponentialHistogram":{"dataPoints":[{}]}},{"name":"c","gauge":null},{"name":"d"}]}]}]}"#;
-    assert_eq!(data_points(metrics), Ok(3));
-    assert_eq!(log_records(br#"{"resourceLogs":[1]}"#).unwrap_err().path, "resourceLogs[0]");
+fn logs_and_metrics_in_every_spelling_mean_the_same() {
+    let logged = br#"{"resourceLogs":[{"resource":{},"scopeLogs":[
+        {"logRecords":[{"timeUnixNano":"7","body":{"stringValue":"b"},"traceId":"0a0b","eventName":"e"},
+            {"time_unix_nano":7,"severityNumber":"SEVERITY_NUMBER_INFO","traceId":"CgsA","event_name":"e","attributes":null}]},
+        {"log_records":[{}]},{"logRecords":null}]}]}"#;
+    let logged = logs(logged).unwrap();
+    let scopes = &logged.resource_logs[0].scope_logs;
+    assert_eq!(scopes.iter().map(|s| s.log_records.len()).collect::<Vec<_>>(), [2, 1, 0]);
+    let [first, second] = &scopes[0].log_records[..] else { panic!("two records") };
+    assert_eq!((first.time_unix_nano, &first.event_name[..], &first.trace_id[..]), (7, "e", &[10, 11][..]));
+    assert_eq!((second.time_unix_nano, &second.event_name[..], &second.trace_id[..]), (7, "e", &[10, 11, 0][..]));
+
+    let measured = br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+        {"name":"a","sum":{"dataPoints":[{"asInt":"1"},{"asDouble":2,"flags":1},{"asInt":null}],"isMonotonic":true,"aggregationTemporality":"AGGREGATION_TEMPORALITY_DELTA"}},
+        {"name":"b","exponential_histogram":{"dataPoints":[{"count":"3","sum":1.5,"zeroCount":"9"}],"aggregation_temporality":"CUMULATIVE"}},
+        {"name":"c","histogram":{"data_points":[{"count":4,"bucketCounts":["1","3"]}],"aggregationTemporality":2}},
+        {"name":"d","gauge":null},{"name":"e"}]}]}]}"#;
+    let measured = metrics(measured).unwrap();
+    let data: Vec<_> = measured.resource_metrics[0].scope_metrics[0].metrics.iter().map(|m| m.data.as_ref()).collect();
+    let [
+        Some(Data::Sum(sum)),
+        Some(Data::ExponentialHistogram(exponential)),
+        Some(Data::Histogram(histogram)),
+        None,
+        None,
+    ] = &data[..]
+    else {
+        panic!("{data:?}")
+    };
+    let values: Vec<_> = sum.data_points.iter().map(|p| p.value).collect();
+    assert_eq!(values, [Some(Number::AsInt(1)), Some(Number::AsDouble(2.0)), None]);
+    assert_eq!((sum.aggregation_temporality, sum.is_monotonic, sum.data_points[1].flags), (1, true, 1));
+    let point = &exponential.data_points[0];
+    assert_eq!((exponential.aggregation_temporality, point.count, point.sum), (2, 3, Some(1.5)));
+    assert_eq!((histogram.aggregation_temporality, histogram.data_points[0].count), (2, 4));
+
+    assert_eq!(logs(br#"{"resourceLogs":[1]}"#).unwrap_err().path, "resourceLogs[0]");
+    assert!(metrics(br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":7}]}]}]}"#).is_err());
 }
 
 #[test]
@@ -145,18 +176,19 @@ fn millions_of_empty_objects_are_refused_before_they_fill_the_memory() {
     let many = vec!["{}"; 3_000_000].join(",");
     let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{many}]}}]}}]}}"#);
     assert!(traces(body.as_bytes()).unwrap_err().message.starts_with("too many"));
-    assert_eq!(
-        log_records(format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{many}]}}]}}]}}"#).as_bytes()),
-        Ok(3_000_000)
-    );
+    let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{many}]}}]}}]}}"#);
+    assert!(logs(body.as_bytes()).unwrap_err().message.starts_with("too many"));
+    let points = format!(r#"{{"histogram":{{"dataPoints":[{many}]}}}}"#);
+    let body = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{points}]}}]}}]}}"#);
+    assert!(metrics(body.as_bytes()).unwrap_err().message.starts_with("too many"));
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = traces(&body);
-        let _ = log_records(&body);
-        let _ = data_points(&body);
+        let _ = logs(&body);
+        let _ = metrics(&body);
     }
 
     #[test]

@@ -115,7 +115,7 @@ async fn what_cannot_be_decoded_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn logs_and_metrics_are_accepted_and_dropped() {
+async fn logs_and_metrics_that_tell_nothing_make_no_work() {
     let recorder = Recorder::default();
     for path in [LOGS, METRICS] {
         assert_eq!(call(&recorder, path, &[("x-api-key", KEY)], frame(false, &[])).await.unwrap(), Vec::<u8>::new());

@@ -6,7 +6,7 @@ use crate::proto::bounded::MESSAGES_BYTES_MAX;
 use crate::proto::opentelemetry::proto::trace::v1::Span;
 use crate::receivers::otlp::conventions::{Attributes, Events, Marks, reading};
 use crate::receivers::otlp::naming::Naming;
-use crate::receivers::otlp::spans::{Decoded, Gatherer, Origin, SpanFrame, service_name};
+use crate::receivers::otlp::spans::{Decoded, Gatherer, Origin, SpanFrame};
 
 /// The most spans one request may have: as many as are taken in the other encoding, where each is a message in memory.
 const SPANS_MAX: u64 = (MESSAGES_BYTES_MAX / size_of::<Span>()) as u64;
@@ -57,7 +57,7 @@ impl<'a> Walk<'a> {
             }
         }
         self.marks.watched.resource(&resource);
-        let origin = Origin { service: service_name(&resource), project: self.naming.project(&resource) };
+        let origin = Origin::of(&resource, self.naming);
         scopes.into_iter().try_for_each(|scope| self.scope_spans(&origin, scope))
     }
 
