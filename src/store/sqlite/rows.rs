@@ -12,7 +12,7 @@ use crate::model::{
 use crate::store::{AgentRow, EventQuery, NewEvent, PastPresence, shared};
 
 /// The format of encoded states. Version n reads n and n-1.
-const STATE_FORMAT: u8 = 3;
+const STATE_FORMAT: u8 = 4;
 /// The format of encoded states of projects.
 const PROJECT_FORMAT: u8 = 1;
 /// The format of encoded histories.
