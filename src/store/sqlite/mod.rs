@@ -7,6 +7,7 @@ mod keyfile;
 mod records;
 mod rows;
 mod schema;
+mod state_before;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};

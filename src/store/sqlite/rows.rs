@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::state_before::{STATE_FORMAT_BEFORE, StateBefore};
 use crate::model::{
     AgentId, AgentKey, AgentState, ApiKey, Command, Event, EventDraft, EventId, EventKind, History, InstanceKey,
     InstanceRow, Project, ProjectId, ProjectState, Scopes, ServiceKey, ServiceRow, Status, Timestamp,
@@ -25,6 +26,15 @@ const SERVICE_FORMAT: u8 = 1;
 /// An encoded agent state.
 pub fn encode_state(state: &AgentState) -> rusqlite::Result<Vec<u8>> {
     encode(STATE_FORMAT, state)
+}
+
+/// A state as it is stored, in the present form or the one before.
+pub(super) fn decode_state(agent: i64, bytes: &[u8]) -> rusqlite::Result<AgentState> {
+    const WHAT: &str = "state of agent";
+    match bytes.first() {
+        Some(&STATE_FORMAT_BEFORE) => decode::<StateBefore>(WHAT, agent, STATE_FORMAT_BEFORE, bytes).map(Into::into),
+        _ => decode(WHAT, agent, STATE_FORMAT, bytes),
+    }
 }
 
 /// An encoded history.
@@ -70,7 +80,7 @@ pub fn read_agents(db: &Connection, mut take: impl FnMut(AgentRow)) -> rusqlite:
             key: AgentKey { project: ProjectId(row.get(1)?), name: row.get::<_, String>(2)?.into() },
             created_at: Timestamp(row.get(3)?),
             settings: shared(from_json(&settings)?),
-            state: decode("state of agent", row.get(0)?, STATE_FORMAT, &state)?,
+            state: decode_state(row.get(0)?, &state)?,
             history: read_history(row)?,
         });
     }
