@@ -183,9 +183,11 @@ pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
     let times = |slot: Option<Repeat>| slot.map_or(0, |r| r.count);
     match memory.signal {
         None => String::new(),
-        Some(LoopSignal::ToolCallRate) => {
-            format!("tool_call_rate: {}/min > {}/min", memory.tool_calls.sum(now, MINUTE), policy.loop_tool_calls)
-        }
+        Some(LoopSignal::ToolCallRate) => match (memory.tool_calls.sum(now, MINUTE), policy.loop_tool_calls) {
+            (calls, most) if calls > u64::from(most) => format!("tool_call_rate: {calls}/min > {most}/min"),
+            // The condition outlives the rate until it is calm for a while.
+            (calls, most) => format!("tool_call_rate: was > {most}/min, now {calls}/min"),
+        },
         Some(LoopSignal::RepeatedMessage) => format!(
             "repeated_message: the same message {} times in a row (threshold {})",
             times(memory.message),
