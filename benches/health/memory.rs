@@ -16,7 +16,6 @@ const ROUNDS: u32 = 5;
 
 pub fn measure(agents: usize) {
     println!("health: {agents} agents, {} bytes a bare state", size_of::<AgentState>());
-    let before = resident();
     let mut states = vec![AgentState { deadline: Timestamp::MAX, ..AgentState::default() }; agents];
     for (kind, body) in [("bare beat", bare()), ("beat with work", work())] {
         let watch = Stopwatch::start();
@@ -24,10 +23,7 @@ pub fn measure(agents: usize) {
             beat(&mut states, &body, T0.plus(Duration::from_secs(60) * (round + 1)));
         }
         let (rate, encoded) = (per_second(agents * ROUNDS as usize, watch.elapsed()), encoded(&states));
-        let each = resident().saturating_sub(before) / agents;
-        println!(
-            "  {kind:<15} {rate:>10.0} applied/s   {each:>5} bytes resident   {encoded:>5} bytes encoded, each agent"
-        );
+        println!("  {kind:<15} {rate:>10.0} applied/s   {encoded:>5} bytes encoded, each agent");
     }
     black_box(&states);
 }
