@@ -1,7 +1,7 @@
 //! Limits of a project as a whole.
 
 use super::*;
-use crate::health::{Fleet, fleet, restart_asked, restart_ended, spent};
+use crate::health::{Fleet, fleet, restart_asked, restart_ended, spending, spent};
 
 fn counts(agents: u64, restarting: u64) -> ProjectCounts {
     ProjectCounts { agents, restarting, ..ProjectCounts::default() }
@@ -100,4 +100,16 @@ fn an_agents_restart_waits_for_room_and_for_a_project_that_is_not_halted() {
     s.fleet = Fleet::default();
     s.at(3001, Body::DeadlinePassed);
     assert_eq!(s.wishes.len(), 1);
+}
+
+#[test]
+fn what_a_project_spent_is_told_by_the_rolling_hour_and_the_calendar_day() {
+    let mut project = ProjectState::default();
+    assert_eq!(spending(&project, at(0)), None, "nothing is counted without a budget");
+    spent(&mut project, usd(2.5), &budget(), at(0));
+    assert_eq!(spending(&project, at(60)), Some((usd(2.5), usd(2.5))));
+    assert_eq!(spending(&project, at(7200)), Some((usd(0.0), usd(2.5))), "the hour is over, the day is not");
+    let day_ends = project.spend.as_ref().unwrap().day_ends;
+    assert_eq!(spending(&project, Timestamp(day_ends.0 - 1)), Some((usd(0.0), usd(2.5))));
+    assert_eq!(spending(&project, day_ends), Some((usd(0.0), usd(0.0))), "a new day begins, though nobody spends");
 }
