@@ -32,7 +32,7 @@ fn v9_too_many_tool_calls_in_a_minute() {
     s.at(350, work(None, Some(1), None));
     assert_eq!((s.state.status, warning(&s.state)), (Looping, Some("loop_detected")));
     assert_eq!(reason(&s.state, &s.policy, at(350)), "tool_call_rate: 11/min > 10/min");
-    assert_eq!(reason(&s.state, &s.policy, at(480)), "tool_call_rate: was > 10/min, now 0/min", "until it is calm");
+    assert_eq!(reason(&s.state, &s.policy, at(360)), "tool_call_rate: was > 10/min, now 10/min", "until it is calm");
     s.at(360, beat(BeatStatus::Ok)).at(420, beat(BeatStatus::Ok)).at(480, beat(BeatStatus::Ok)).until(500);
     s.expect(&log(&[(350, Looping), (495, Healthy)])).expect_conditions(&[(350, "looping!"), (495, "")]);
     assert_eq!((s.state.totals.loops, warning(&s.state)), ([1, 0, 0, 0, 0, 0], None));
