@@ -127,7 +127,7 @@ fn claude_code_counts_the_cache_beside_the_input_and_errors_as_failed_calls() {
         KeyValue { key: "cost_usd".into(), value: Some(AnyValue { value: Some(Value::DoubleValue(0.000_790_2)) }) },
     ];
     let error = [text("model", "claude-sonnet-4-5"), text("error", "Overloaded"), int("status_code", 529)];
-    let tool = [text("tool_name", "Bash"), text("success", "false"), text("error", "rm: /home/me: secret")];
+    let tool = [text("tool_name", "Bash"), text("success", "false"), text("error", "rm: notes.txt: secret")];
     let decoded = read(
         "claude-code",
         vec![
