@@ -34,6 +34,9 @@ const ROUND_SECONDS: f64 = 0.1;
 struct Options {
     /// Folders of encoded requests; without any, made-up ones are read
     folders: Vec<PathBuf>,
+    /// Reads only the made-up requests of this kind, and by the walk alone, for a profiler
+    #[arg(long, value_parser = ["lean", "rich"])]
+    profile: Option<String>,
     /// Given by `cargo bench`; a single short round without it
     #[arg(long, hide = true)]
     bench: bool,
@@ -41,19 +44,21 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(kind) = &options.profile {
+        let bodies = made_up(kind == "rich");
+        let taken =
+            best(true, || bodies.iter().for_each(|body| drop(black_box(wire::decode(body, &Naming::default())))));
+        let spans = bodies.len() as u64 * payload::TRACES * payload::SPANS;
+        println!("{kind}: {:.2} M", spans as f64 / taken / 1e6);
+        return Ok(());
+    }
     println!(
         "| bodies | bytes a span | prost, decode and drop | prost, decode and read | walk | walk ÷ decode and drop |"
     );
     println!("|---|---|---|---|---|---|");
     if options.folders.is_empty() {
         for (name, is_rich) in [("lean", false), ("rich", true)] {
-            let template = payload::Template::new(Clock::system().now(), is_rich);
-            let fill = |number| {
-                let mut body = Vec::new();
-                template.fill(number, number % 16, &mut body);
-                body
-            };
-            measure(name, &(0..64).map(fill).collect::<Vec<_>>(), options.bench)?;
+            measure(name, &made_up(is_rich), options.bench)?;
         }
     }
     for folder in &options.folders {
@@ -62,6 +67,16 @@ fn main() -> Result<()> {
         measure(&folder.display().to_string(), &bodies, options.bench)?;
     }
     Ok(())
+}
+
+fn made_up(is_rich: bool) -> Vec<Vec<u8>> {
+    let template = payload::Template::new(Clock::system().now(), is_rich);
+    let fill = |number| {
+        let mut body = Vec::new();
+        template.fill(number, number % 16, &mut body);
+        body
+    };
+    (0..64).map(fill).collect()
 }
 
 fn measure(name: &str, bodies: &[Vec<u8>], is_bench: bool) -> Result<()> {

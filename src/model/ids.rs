@@ -141,11 +141,24 @@ impl fmt::Display for CommandId {
     }
 }
 
-/// The first eight bytes of the BLAKE3 hash of `bytes`: names texts (messages, tool arguments, prompts) without keeping them.
+/// Names a thing by what identifies it (an instance, a series, a record): the first eight bytes of the BLAKE3 hash of
+/// `bytes`. For names that must stay the same over upgrades, and that nobody may make another thing have.
 pub fn digest64(bytes: &[u8]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
     u64::from_le_bytes(first)
+}
+
+/// Tells whether a text (an answer, a tool's arguments) is one that came before, without keeping it: XXH3, which is stable,
+/// and many times quicker than [`digest64`]. Who wants two texts to have one digest can make such texts, so it is only for
+/// comparing what one sender says with what the same one said before.
+pub fn text_digest(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+/// As [`text_digest`], of `bytes` that come after what has the digest `before`.
+pub fn text_digest_after(before: u64, bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(bytes, before)
 }
 
 #[cfg(test)]
@@ -171,6 +184,14 @@ mod tests {
         for name in ["a\nb", "é", " a", "a ", "a b", "", " ", "~", "\u{7f}", &"x".repeat(200), &"x".repeat(201)] {
             assert_eq!(AgentKey::shared(ProjectId(1), &name.into()), AgentKey::lenient(ProjectId(1), name), "{name:?}");
         }
+    }
+
+    /// Digests are stored: these values are those of the published algorithms, and stay.
+    #[test]
+    fn digests_are_those_that_were_stored_before() {
+        assert_eq!(digest64(b"").to_le_bytes(), [0xaf, 0x13, 0x49, 0xb9, 0xf5, 0xf9, 0xa1, 0xa6]);
+        assert_eq!(text_digest(b""), 0x2d06_8005_38d3_94c2);
+        assert_eq!(text_digest(&[b'x'; 1000]), text_digest("x".repeat(1000).as_bytes()));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod ai_sdk;
 mod arguments;
+mod canonical;
 mod class;
 mod claude_code;
 mod codex;
@@ -30,7 +31,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
-use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, Usage, digest64};
+use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, Usage, digest64, text_digest};
 use crate::proto::opentelemetry::proto::trace::v1::{Span, status::StatusCode};
 use crate::receivers::otlp::naming::{Naming, Watched};
 use index::Index;
@@ -180,7 +181,7 @@ fn reading_as<'a>(marks: &Marks<'a>, class: SpanClass) -> Reading<'a> {
             .map(|name| cut(&name, NAME_BYTES_MAX).to_owned().into())
             .or_else(|| names::agent(marks, class)),
         model: has_usage.then(|| names::model(marks)).flatten(),
-        response: is_call.then(|| marks.text(Fact::ResponseId).map(|id| digest64(id.as_bytes()))).flatten(),
+        response: is_call.then(|| marks.text(Fact::ResponseId).map(|id| text_digest(id.as_bytes()))).flatten(),
         output: is_call.then(|| outputs::digest(marks)).flatten(),
         scope: if is_call { fingerprint(marks.scope) } else { 0 },
         provider_sdk: is_call && others::PROVIDER_SDKS.contains(&marks.scope),
@@ -188,7 +189,7 @@ fn reading_as<'a>(marks: &Marks<'a>, class: SpanClass) -> Reading<'a> {
         session: marks
             .text(Fact::Session)
             .filter(|_| class.is_run() || marks.is_claude_code())
-            .map(|text| digest64(text.as_bytes())),
+            .map(|text| session_digest(text, marks.is_claude_code())),
         apart_by_session: marks.is_claude_code(),
         price: usage::price_query(marks, &usage),
         usage,
@@ -330,6 +331,11 @@ fn failure(marks: &Marks) -> Option<Box<Failure>> {
         .or_else(|| marks.of_event("exception", "exception.message"))
         .unwrap_or_default();
     Some(Box::new(Failure { kind, message: cut(message, ERROR_TEXT_BYTES_MAX).to_owned() }))
+}
+
+/// The digest of a session. Where it tells processes apart it is part of the name of an instance.
+fn session_digest(session: &str, tells_apart: bool) -> u64 {
+    if tells_apart { digest64(session.as_bytes()) } else { text_digest(session.as_bytes()) }
 }
 
 /// Tells one text from another; FNV-1a, which is quick for short ones.

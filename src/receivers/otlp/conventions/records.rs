@@ -6,9 +6,9 @@
 use super::value::{Attributes, Value};
 use super::{
     Events, Fact, Marks, NAME_BYTES_MAX, PriceQuery, Reading, Tool, arguments, claude_code, codex, cut, fingerprint,
-    gen_ai, lookup, reading_as, usage,
+    gen_ai, lookup, reading_as, session_digest, usage,
 };
-use crate::model::{CostOrigin, ERROR_TEXT_BYTES_MAX, Failure, Money, SpanClass, Usage, digest64};
+use crate::model::{CostOrigin, ERROR_TEXT_BYTES_MAX, Failure, Money, SpanClass, Usage};
 use crate::proto::opentelemetry::proto::common::v1::any_value;
 use crate::proto::opentelemetry::proto::logs::v1::LogRecord;
 use crate::receivers::otlp::naming::Naming;
@@ -158,6 +158,7 @@ impl<'a> Details<'a> {
         }
         let session = self.text(Detail::Session).unwrap_or_default();
         let model = self.text(Detail::Model).filter(|_| class == SpanClass::Llm);
+        let apart_by_session = self.product.prefix == claude_code::RECORDS.prefix;
         let has_tokens = usage.input.is_some() || usage.output.is_some();
         let reading = Reading {
             class,
@@ -167,8 +168,8 @@ impl<'a> Details<'a> {
             output: None,
             scope: fingerprint(self.product.prefix),
             provider_sdk: false,
-            session: Some(session).filter(|text| !text.is_empty()).map(|text| digest64(text.as_bytes())),
-            apart_by_session: self.product.prefix == claude_code::RECORDS.prefix,
+            session: Some(session).filter(|text| !text.is_empty()).map(|text| session_digest(text, apart_by_session)),
+            apart_by_session,
             price: (has_tokens && usage.cost.is_none()).then(|| PriceQuery {
                 provider: Some(self.product.provider),
                 request_model: None,
