@@ -43,6 +43,7 @@ pub fn decode(request: &ExportLogsServiceRequest, naming: &Naming) -> DecodedLog
     for resource_logs in &request.resource_logs {
         let resource = resource_logs.resource.as_ref().map(|resource| Attributes::Decoded(&resource.attributes));
         let origin = Origin::of(resource.as_slice(), naming);
+        gatherer.enter(origin.clone());
         for scope_logs in &resource_logs.scope_logs {
             let scope = scope_logs.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for log_record in &scope_logs.log_records {
@@ -114,7 +115,7 @@ fn take<'a>(
         run.start = run.start.min(start);
         run.end = run.end.max(end);
     }
-    gatherer.take(origin, span, || record.reading);
+    gatherer.take(span, || record.reading);
 }
 
 /// Names what a record tells. The same call may be told by several records, which have its id in common; other records

@@ -41,24 +41,29 @@ struct Unpriced {
     place: usize,
     /// Its place among the spans of that trace.
     span: usize,
-    query: PriceQuery,
+    /// The provider, as price lists call it.
+    provider: Option<&'static str>,
+    /// The model that was asked for, where it has another name than the one that answered.
+    request_model: Option<Arc<str>>,
+    /// Input tokens written to a cache.
+    cache_written: u64,
 }
 
 impl Decoded {
     /// Works out what calls cost whose cost nobody told. Gives how many there are whose model has no price.
     pub fn price(&mut self, prices: &Prices) -> u64 {
         let mut unknown = 0;
-        for Unpriced { place, span, query } in std::mem::take(&mut self.unpriced) {
+        for Unpriced { place, span, provider, request_model, cache_written } in std::mem::take(&mut self.unpriced) {
             let Some(facts) = self.traces.get_mut(place).and_then(|trace| trace.spans.get_mut(span)) else { continue };
             let tokens = Tokens {
                 input: facts.usage.input.unwrap_or(0),
                 output: facts.usage.output.unwrap_or(0),
                 cached: facts.usage.cached_input.unwrap_or(0),
-                cache_written: query.cache_written,
+                cache_written,
             };
-            let cost = |model: &str| prices.cost(query.provider, model, &tokens, facts.start);
+            let cost = |model: &str| prices.cost(provider, model, &tokens, facts.start);
             let answered = facts.model.as_deref().and_then(cost);
-            match answered.or_else(|| query.request_model.as_deref().and_then(cost)) {
+            match answered.or_else(|| request_model.as_deref().and_then(cost)) {
                 Some(cost) => (facts.usage.cost, facts.usage.cost_origin) = (Some(cost), CostOrigin::Computed),
                 None => unknown += u64::from(facts.class == SpanClass::Llm),
             }
@@ -76,7 +81,7 @@ pub fn decode(request: &ExportTraceServiceRequest, naming: &Naming) -> Decoded {
     for resource_spans in &request.resource_spans {
         let resource = resource_spans.resource.as_ref().map(|resource| Attributes::Decoded(&resource.attributes));
         let resource = resource.as_slice();
-        let origin = Origin::of(resource, naming);
+        gatherer.enter(Origin::of(resource, naming));
         for scope_spans in &resource_spans.scope_spans {
             let scope = scope_spans.scope.as_ref().map_or("", |scope| scope.name.as_str());
             for span in &scope_spans.spans {
@@ -88,7 +93,7 @@ pub fn decode(request: &ExportTraceServiceRequest, naming: &Naming) -> Decoded {
                     end_nanos: span.end_time_unix_nano,
                     flags: span.flags,
                 };
-                gatherer.take(&origin, frame, || conventions::read(naming, resource, scope, span));
+                gatherer.take(frame, || conventions::read(naming, resource, scope, span));
             }
         }
     }
@@ -169,12 +174,16 @@ impl SpanFrame<'_> {
 #[derive(Default)]
 pub(super) struct Gatherer<'a> {
     decoded: Decoded,
+    /// Where the spans come from that are taken in.
+    origin: Origin<'a>,
     places: QuickMap<(TraceId, Origin<'a>), usize>,
-    /// The trace of the last span, its service and its place: mostly those of the next one too.
-    last: Option<(TraceId, Origin<'a>, usize)>,
+    /// The trace of the last span of this origin, and its place: mostly those of the next one too.
+    last: Option<(TraceId, usize)>,
     /// Of each place, whether a span of it tells something.
     tells: Vec<bool>,
-    names: Names,
+    agents: Names,
+    models: Names,
+    tools: Names,
 }
 
 /// Names that came lately: spans of one request name the same few agents, models and tools, which share one text each.
@@ -191,10 +200,16 @@ const ROOM_MAX: usize = 16;
 impl Names {
     const MAX: usize = 16;
 
+    #[inline]
     fn share(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.known.iter().find(|known| &***known == name) {
-            return known.clone();
+        match self.known.iter().find(|known| &***known == name) {
+            Some(known) => known.clone(),
+            None => self.add(name),
         }
+    }
+
+    #[inline(never)]
+    fn add(&mut self, name: &str) -> Arc<str> {
         let new: Arc<str> = name.into();
         match self.known.get_mut(self.next) {
             Some(place) => *place = new.clone(),
@@ -206,13 +221,20 @@ impl Names {
 }
 
 impl<'a> Gatherer<'a> {
+    /// The spans that follow come from `origin`.
+    pub fn enter(&mut self, origin: Origin<'a>) {
+        self.origin = origin;
+        self.last = None;
+    }
+
     /// How many spans there were.
     pub const fn seen(&self) -> u64 {
         self.decoded.spans
     }
 
-    /// Takes in a span that comes from `origin`; `read` tells what it is about.
-    pub fn take<'r>(&mut self, origin: &Origin<'a>, frame: SpanFrame<'_>, read: impl FnOnce() -> Reading<'r>) {
+    /// Takes in a span; `read` tells what it is about.
+    #[inline]
+    pub fn take<'r>(&mut self, frame: SpanFrame<'_>, read: impl FnOnce() -> Reading<'r>) {
         self.decoded.spans += 1;
         let (trace, span) = match ids(&frame) {
             Ok(ids) => ids,
@@ -237,7 +259,14 @@ impl<'a> Gatherer<'a> {
             tool,
             failure,
         } = read();
-        let facts = SpanFacts {
+        let place = self.place(trace, session.filter(|_| apart_by_session));
+        self.tells[place] |= class != SpanClass::Other;
+        let spans = &mut self.decoded.traces[place].spans;
+        if let Some(PriceQuery { provider, request_model, cache_written }) = price {
+            let request_model = request_model.map(|name| self.models.share(name));
+            self.decoded.unpriced.push(Unpriced { place, span: spans.len(), provider, request_model, cache_written });
+        }
+        spans.push(SpanFacts {
             span,
             parent: id::<8>(frame.parent).map(SpanId),
             remote_parent: frame.flags & REMOTE_PARENT == REMOTE_PARENT,
@@ -247,34 +276,31 @@ impl<'a> Gatherer<'a> {
             output,
             session,
             class,
-            agent: agent.map(|name| self.names.share(&name)),
-            model: model.map(|name| self.names.share(name)),
+            agent: agent.map(|name| self.agents.share(&name)),
+            model: model.map(|name| self.models.share(name)),
             response,
             usage,
-            tool: tool.map(|tool| ToolKey { name: self.names.share(tool.name), digest: tool.digest }),
+            tool: tool.map(|tool| ToolKey { name: self.tools.share(tool.name), digest: tool.digest }),
             start: frame.start(),
             end: frame.end(),
             failure,
             // Exporters send spans when they have ended.
             open: false,
-        };
-        let place = self.place(trace, origin, session.filter(|_| apart_by_session));
-        self.tells[place] |= class != SpanClass::Other;
-        if let Some(query) = price {
-            let span = self.decoded.traces[place].spans.len();
-            self.decoded.unpriced.push(Unpriced { place, span, query });
-        }
-        self.decoded.traces[place].spans.push(facts);
+        });
     }
 
-    fn place(&mut self, trace: TraceId, origin: &Origin<'a>, session: Option<u64>) -> usize {
-        if let Some((last, of, place)) = &self.last
-            && *last == trace
-            && of == origin
-        {
-            return *place;
+    #[inline]
+    fn place(&mut self, trace: TraceId, session: Option<u64>) -> usize {
+        match self.last {
+            Some((last, place)) if last == trace => place,
+            _ => self.new_place(trace, session),
         }
-        let (traces, tells, names) = (&mut self.decoded.traces, &mut self.tells, &mut self.names);
+    }
+
+    #[inline(never)]
+    fn new_place(&mut self, trace: TraceId, session: Option<u64>) -> usize {
+        let (traces, tells, names, origin) =
+            (&mut self.decoded.traces, &mut self.tells, &mut self.agents, &self.origin);
         let place = *self.places.entry((trace, origin.clone())).or_insert_with(|| {
             tells.push(false);
             let (service, project) = (names.share(origin.service), origin.project.clone());
@@ -284,7 +310,7 @@ impl<'a> Gatherer<'a> {
             traces.push(TraceSpans { trace, service, project, teller, upsert: false, spans });
             traces.len() - 1
         });
-        self.last = Some((trace, origin.clone(), place));
+        self.last = Some((trace, place));
         place
     }
 

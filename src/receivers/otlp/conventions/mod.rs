@@ -34,7 +34,7 @@ use std::sync::LazyLock;
 use crate::model::{ERROR_TEXT_BYTES_MAX, Failure, SpanClass, Usage, digest64, text_digest};
 use crate::proto::opentelemetry::proto::trace::v1::{Span, status::StatusCode};
 use crate::receivers::otlp::naming::{Naming, Watched};
-use index::Index;
+use index::{Alias, Index};
 pub(super) use value::{Attributes, Events, Nested, Value};
 
 /// The longest name (agent, model, tool, error class) kept, in bytes.
@@ -99,6 +99,31 @@ impl Fact {
     const COUNT: usize = Self::CliError as usize + 1;
 }
 
+/// Some facts, a bit each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts(u64);
+
+impl Facts {
+    const fn of(facts: &[Fact]) -> Self {
+        let (mut bits, mut i) = (0, 0);
+        while i < facts.len() {
+            bits |= 1 << facts[i] as u64;
+            i += 1;
+        }
+        Self(bits)
+    }
+
+    const fn has_any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
+
+    const fn has(self, fact: Fact) -> bool {
+        self.has_any(Self::of(&[fact]))
+    }
+}
+
+const _: () = assert!(Fact::COUNT <= u64::BITS as usize, "there is a bit for each fact");
+
 /// All tables in order of preference; within a table the best name stands first.
 const TABLES: [&[(&str, Fact)]; 6] =
     [gen_ai::FACTS, openinference::FACTS, traceloop::FACTS, ai_sdk::FACTS, langfuse::FACTS, others::FACTS];
@@ -118,7 +143,7 @@ pub(super) struct Reading<'a> {
     pub session: Option<u64>,
     /// Processes of the program are told apart by their sessions.
     pub apart_by_session: bool,
-    pub price: Option<PriceQuery>,
+    pub price: Option<PriceQuery<'a>>,
     pub usage: Usage,
     pub tool: Option<Tool<'a>>,
     pub failure: Option<Box<Failure>>,
@@ -132,12 +157,12 @@ pub(super) struct Tool<'a> {
 }
 
 /// What a price list is asked for a call whose cost nobody told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PriceQuery {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PriceQuery<'a> {
     /// The provider, as price lists call it.
     pub provider: Option<&'static str>,
     /// The model that was asked for, where it has another name than the one that answered.
-    pub request_model: Option<String>,
+    pub request_model: Option<&'a str>,
     /// Input tokens written to a cache.
     pub cache_written: u64,
 }
@@ -146,14 +171,14 @@ pub(super) struct PriceQuery {
 pub(super) fn read<'a>(naming: &'a Naming, resource: &[Attributes<'a>], scope: &'a str, span: &'a Span) -> Reading<'a> {
     let mut marks = Marks::new(naming, Events::of(&span.events));
     marks.watched.resource(resource);
-    marks.scope = scope;
+    marks.enter(scope);
     marks.name = &span.name;
     marks.is_root = span.parent_span_id.iter().all(|b| *b == 0);
     if let Some(status) = &span.status {
         (marks.status_code, marks.status_message) = (status.code, &status.message);
     }
     for attribute in &span.attributes {
-        let Ok(()) = marks.attribute(attribute.key.as_bytes(), || Ok::<_, Infallible>(Value::of(attribute)));
+        let Ok(()) = marks.attribute(attribute.key.as_bytes(), |_| Ok::<_, Infallible>(Value::of(attribute)));
     }
     reading(&marks)
 }
@@ -183,8 +208,8 @@ fn reading_as<'a>(marks: &Marks<'a>, class: SpanClass) -> Reading<'a> {
         model: has_usage.then(|| names::model(marks)).flatten(),
         response: is_call.then(|| marks.text(Fact::ResponseId).map(|id| text_digest(id.as_bytes()))).flatten(),
         output: is_call.then(|| outputs::digest(marks)).flatten(),
-        scope: if is_call { fingerprint(marks.scope) } else { 0 },
-        provider_sdk: is_call && others::PROVIDER_SDKS.contains(&marks.scope),
+        scope: if is_call { marks.scope_print } else { 0 },
+        provider_sdk: is_call && marks.provider_sdk,
         // All spans of Claude Code carry it, and nothing else tells its processes apart.
         session: marks
             .text(Fact::Session)
@@ -202,7 +227,11 @@ fn reading_as<'a>(marks: &Marks<'a>, class: SpanClass) -> Reading<'a> {
 pub(super) struct Marks<'a> {
     index: &'static Index,
     /// Name of the instrumentation scope.
-    pub scope: &'a str,
+    scope: &'a str,
+    /// Digest of it.
+    scope_print: u32,
+    /// Whether it is the provider's own SDK.
+    provider_sdk: bool,
     /// Name of the span.
     pub name: &'a str,
     /// Whether the span has no parent.
@@ -215,69 +244,87 @@ pub(super) struct Marks<'a> {
     pub events: Events<'a>,
     /// What the operator's rules read.
     pub watched: Watched<'a>,
-    /// The rank of each value; [`Self::ABSENT`] where there is none.
+    /// What the span has. Rank and value of other facts are those of a span before.
+    present: Facts,
     ranks: [u16; Fact::COUNT],
     values: [Value<'a>; Fact::COUNT],
 }
 
 impl<'a> Marks<'a> {
-    const ABSENT: u16 = u16::MAX;
-
     /// Of a span of which nothing is known.
     pub fn new(naming: &'a Naming, events: Events<'a>) -> Self {
         Self {
             index: &INDEX,
             scope: "",
+            scope_print: fingerprint(""),
+            provider_sdk: false,
             name: "",
             is_root: true,
             status_code: 0,
             status_message: "",
             events,
             watched: Watched::new(naming),
-            ranks: [Self::ABSENT; Fact::COUNT],
+            present: Facts::default(),
+            ranks: [0; Fact::COUNT],
             values: [Value::Bool(false); Fact::COUNT],
         }
     }
 
+    /// The spans that follow are of this instrumentation scope.
+    pub fn enter(&mut self, scope: &'a str) {
+        (self.scope, self.scope_print) = (scope, fingerprint(scope));
+        self.provider_sdk = others::PROVIDER_SDKS.contains(&scope);
+    }
+
     /// Forgets the span, but not its scope.
+    #[inline]
     pub fn clear(&mut self) {
         (self.name, self.is_root, self.status_code, self.status_message) = ("", true, 0, "");
         self.events.clear();
         self.watched.clear();
-        self.ranks = [Self::ABSENT; Fact::COUNT];
+        self.present = Facts::default();
     }
 
-    /// Takes in an attribute; `value` is asked only when it tells something. The value stays as it is when `value`
-    /// knows none.
-    #[inline]
-    pub fn attribute<E>(&mut self, key: &[u8], value: impl FnOnce() -> Result<Option<Value<'a>>, E>) -> Result<(), E> {
+    /// Takes in an attribute; `value` is asked only when it tells something. It is handed a text that was the same fact of a
+    /// span before, which it may well be again. What is known stays as it is when `value` knows none.
+    #[inline(always)]
+    pub fn attribute<E>(
+        &mut self,
+        key: &[u8],
+        value: impl FnOnce(&'a str) -> Result<Option<Value<'a>>, E>,
+    ) -> Result<(), E> {
         let (alias, watched) = (self.index.get(key), self.watched.place(key));
-        if alias.is_none() && watched.is_none() {
-            return Ok(());
-        }
-        let Some(value) = value()? else { return Ok(()) };
+        let before = match alias {
+            Some(alias) => self.values[alias.fact as usize],
+            None if watched.is_none() => return Ok(()),
+            None => Value::Bool(false),
+        };
+        let Some(value) = value(if let Value::Text(text) = before { text } else { "" })? else { return Ok(()) };
         if let Some(place) = watched {
             self.watched.put(place, value);
         }
-        if let Some(alias) = alias.filter(|alias| alias.rank < self.ranks[alias.fact as usize]) {
-            self.ranks[alias.fact as usize] = alias.rank;
-            self.values[alias.fact as usize] = value;
+        if let Some(Alias { fact, rank }) = alias
+            && (!self.present.has(fact) || rank < self.ranks[fact as usize])
+        {
+            self.present.0 |= Facts::of(&[fact]).0;
+            self.ranks[fact as usize] = rank;
+            self.values[fact as usize] = value;
         }
         Ok(())
     }
 
     fn value(&self, fact: Fact) -> Option<Value<'a>> {
-        (self.ranks[fact as usize] != Self::ABSENT).then(|| self.values[fact as usize])
+        self.present.has(fact).then(|| self.values[fact as usize])
     }
 
     fn has(&self, fact: Fact) -> bool {
-        self.value(fact).is_some()
+        self.present.has(fact)
     }
 
     /// A text that is not empty.
     fn text(&self, fact: Fact) -> Option<&'a str> {
         match self.value(fact)? {
-            Value::Text(text) => Some(text.trim()).filter(|text| !text.is_empty()),
+            Value::Text(text) => Some(trimmed(text)).filter(|text| !text.is_empty()),
             _ => None,
         }
     }
@@ -307,8 +354,12 @@ impl<'a> Marks<'a> {
 /// The failure, when the span failed. An `exception` event alone is none: several packages attach one to spans that
 /// went well.
 fn failure(marks: &Marks) -> Option<Box<Failure>> {
-    let cli = marks.is_claude_code();
+    const SIGNS: Facts = Facts::of(&[Fact::ErrorType, Fact::Level, Fact::ToolStatus, Fact::CliSuccess]);
     let is_error = marks.status_code == i32::from(StatusCode::Error);
+    if !is_error && !marks.present.has_any(SIGNS) {
+        return None;
+    }
+    let cli = marks.is_claude_code();
     let failed = is_error
         || marks.word(Fact::ErrorType).is_some()
         || marks.text(Fact::Level).is_some_and(|level| level.eq_ignore_ascii_case("error"))
@@ -341,6 +392,14 @@ fn session_digest(session: &str, tells_apart: bool) -> u64 {
 /// Tells one text from another; FNV-1a, which is quick for short ones.
 fn fingerprint(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// `text` without white space round it, which it mostly has none of.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim(),
+    }
 }
 
 /// `text`, cut at a character's edge to at most `bytes_max` bytes.

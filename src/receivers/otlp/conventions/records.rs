@@ -112,10 +112,10 @@ fn event_name<'a>(record: &'a LogRecord, attributes: Attributes<'a>) -> &'a str 
 /// The event that repeats what the span of a model call tells.
 fn gen_ai_call<'a>(naming: &'a Naming, scope: &'a str, record: &'a LogRecord) -> Record<'a> {
     let mut marks = Marks::new(naming, Events::default());
-    marks.scope = scope;
+    marks.enter(scope);
     for attribute in &record.attributes {
         let Ok(()) =
-            marks.attribute(attribute.key.as_bytes(), || Ok::<_, std::convert::Infallible>(Value::of(attribute)));
+            marks.attribute(attribute.key.as_bytes(), |_| Ok::<_, std::convert::Infallible>(Value::of(attribute)));
     }
     let told = marks.text(Fact::Operation).and_then(|word| lookup(gen_ai::OPERATIONS, word));
     let reading = reading_as(&marks, told.unwrap_or(SpanClass::Llm));

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Fact, Marks, PriceQuery, Value, langfuse};
+use super::{Fact, Facts, Marks, PriceQuery, Value, langfuse};
 use crate::model::{CostOrigin, Money, Usage};
 
 /// The most tokens one span may report; more is taken for a mistake.
@@ -56,7 +56,7 @@ const PROVIDERS: &[(&str, &str)] = &[
 ];
 
 /// What a price list is asked, where tokens are known and the cost is not.
-pub(super) fn price_query(marks: &Marks, usage: &Usage) -> Option<PriceQuery> {
+pub(super) fn price_query<'a>(marks: &Marks<'a>, usage: &Usage) -> Option<PriceQuery<'a>> {
     if usage.cost.is_some() || (usage.input.is_none() && usage.output.is_none()) {
         return None;
     }
@@ -69,7 +69,7 @@ pub(super) fn price_query(marks: &Marks, usage: &Usage) -> Option<PriceQuery> {
         request_model: marks
             .text(Fact::RequestModel)
             .filter(|asked| marks.text(Fact::ResponseModel).is_some_and(|answered| answered != *asked))
-            .map(|asked| super::cut(asked, super::NAME_BYTES_MAX).to_owned()),
+            .map(|asked| super::cut(asked, super::NAME_BYTES_MAX)),
         cache_written: tokens(marks, cache_write).unwrap_or(0),
     })
 }
@@ -147,6 +147,11 @@ fn of_details(details: &serde_json::Map<String, Json>) -> Usage {
 
 /// The cost the sender reports. Under one name zero means that the sender has no price.
 fn cost(marks: &Marks) -> Option<Money> {
+    const TELLING: Facts =
+        Facts::of(&[Fact::OperationCost, Fact::Cost, Fact::CostIfPositive, Fact::CostDetails, Fact::CliCost]);
+    if !marks.present.has_any(TELLING) {
+        return None;
+    }
     let usd = |fact| marks.value(fact).and_then(number);
     [
         usd(Fact::OperationCost),

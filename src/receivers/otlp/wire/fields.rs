@@ -100,7 +100,10 @@ impl<'a> Fields<'a> {
                 let length = self.varint()?;
                 Field::Bytes(self.take(length)?)
             }
-            3 => self.skip_group(number)?,
+            3 => {
+                self.rest = after_group(self.rest, number)?;
+                Field::Group
+            }
             5 => Field::Fixed32(u32::from_le_bytes(*self.chunk()?)),
             4 => return Err(Malformed::Group),
             _ => return Err(Malformed::WireType),
@@ -134,24 +137,12 @@ impl<'a> Fields<'a> {
                 self.rest = rest;
                 Ok(u64::from(*first & 0x7f) | u64::from(*second) << 7)
             }
-            _ => self.long_varint(),
-        }
-    }
-
-    fn long_varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0;
-        for (i, byte) in self.rest.iter().take(10).enumerate() {
-            // Of the tenth byte one bit is left.
-            if i == 9 && *byte > 1 {
-                return Err(Malformed::Varint);
-            }
-            value |= u64::from(*byte & 0x7f) << (7 * i);
-            if *byte < 0x80 {
-                self.rest = &self.rest[i + 1..];
-                return Ok(value);
+            _ => {
+                let (value, rest) = long_varint(self.rest)?;
+                self.rest = rest;
+                Ok(value)
             }
         }
-        Err(Malformed::Varint)
     }
 
     #[inline(always)]
@@ -168,30 +159,64 @@ impl<'a> Fields<'a> {
         self.rest = rest;
         Ok(taken)
     }
+}
 
-    /// Skips what is left of the group `number`, whose beginning has been read. Groups are a form that nobody sends any
-    /// more.
-    #[cold]
-    fn skip_group(&mut self, number: u32) -> Result<Field<'a>, Malformed> {
-        let mut open = vec![number];
-        while let Some(innermost) = open.last() {
-            let (number, wire_type) = self.key()?;
-            match wire_type {
-                0 => drop(self.varint()?),
-                1 => drop(self.chunk::<8>()?),
-                2 => {
-                    let length = self.varint()?;
-                    self.take(length)?;
-                }
-                3 if open.len() > DEPTH_MAX => return Err(Malformed::Depth),
-                3 => open.push(number),
-                4 if *innermost == number => drop(open.pop()),
-                4 => return Err(Malformed::Group),
-                5 => drop(self.chunk::<4>()?),
-                _ => return Err(Malformed::WireType),
-            }
+// These two take what is left and give it back: a reader that is lent to a function must lie in memory, not in registers.
+
+/// A varint at the beginning of `rest`, and what follows it.
+#[inline(never)]
+fn long_varint(rest: &[u8]) -> Result<(u64, &[u8]), Malformed> {
+    let mut value = 0;
+    for (i, byte) in rest.iter().take(10).enumerate() {
+        // Of the tenth byte one bit is left.
+        if i == 9 && *byte > 1 {
+            return Err(Malformed::Varint);
         }
-        Ok(Field::Group)
+        value |= u64::from(*byte & 0x7f) << (7 * i);
+        if *byte < 0x80 {
+            return Ok((value, &rest[i + 1..]));
+        }
+    }
+    Err(Malformed::Varint)
+}
+
+/// What follows the group `number`, whose beginning has been read. Groups are a form that nobody sends any more.
+#[cold]
+fn after_group(rest: &[u8], number: u32) -> Result<&[u8], Malformed> {
+    let mut fields = Fields { rest };
+    let mut open = vec![number];
+    while let Some(innermost) = open.last() {
+        let (number, wire_type) = fields.key()?;
+        match wire_type {
+            0 => drop(fields.varint()?),
+            1 => drop(fields.chunk::<8>()?),
+            2 => {
+                let length = fields.varint()?;
+                fields.take(length)?;
+            }
+            3 if open.len() > DEPTH_MAX => return Err(Malformed::Depth),
+            3 => open.push(number),
+            4 if *innermost == number => drop(open.pop()),
+            4 => return Err(Malformed::Group),
+            5 => drop(fields.chunk::<4>()?),
+            _ => return Err(Malformed::WireType),
+        }
+    }
+    Ok(fields.rest)
+}
+
+/// What is in a message that has but one field, a text or a message, written as short as can be: `tag` is the field's key.
+/// `None` for all other messages.
+#[inline(always)]
+pub(super) fn only(tag: u8, message: &[u8]) -> Option<&[u8]> {
+    match message {
+        [key, length @ 0..=0x7f, content @ ..] if *key == tag && content.len() == usize::from(*length) => Some(content),
+        [key, low @ 0x80..=0xff, high @ 0..=0x7f, content @ ..]
+            if *key == tag && content.len() == usize::from(*low & 0x7f) | usize::from(*high) << 7 =>
+        {
+            Some(content)
+        }
+        _ => None,
     }
 }
 

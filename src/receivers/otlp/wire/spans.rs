@@ -57,12 +57,12 @@ impl<'a> Walk<'a> {
             }
         }
         self.marks.watched.resource(&resource);
-        let origin = Origin::of(&resource, self.naming);
-        scopes.into_iter().try_for_each(|scope| self.scope_spans(&origin, scope))
+        self.gatherer.enter(Origin::of(&resource, self.naming));
+        scopes.into_iter().try_for_each(|scope| self.scope_spans(scope))
     }
 
-    fn scope_spans(&mut self, origin: &Origin<'a>, message: &'a [u8]) -> Result<(), WireError> {
-        self.marks.scope = "";
+    fn scope_spans(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        self.marks.enter("");
         let mut fields = Fields::of(message);
         while let Some((number, field)) = fields.next()? {
             match number {
@@ -76,7 +76,7 @@ impl<'a> Walk<'a> {
         }
         let mut spans = std::mem::take(&mut self.spans);
         for span in spans.drain(..) {
-            self.span(origin, span)?;
+            self.span(span)?;
         }
         self.spans = spans;
         Ok(())
@@ -86,13 +86,13 @@ impl<'a> Walk<'a> {
         let mut fields = Fields::of(message);
         while let Some((number, field)) = fields.next()? {
             if number == 1 {
-                self.marks.scope = text(field.bytes()?)?;
+                self.marks.enter(text(field.bytes()?)?);
             }
         }
         Ok(())
     }
 
-    fn span(&mut self, origin: &Origin<'a>, message: &'a [u8]) -> Result<(), Malformed> {
+    fn span(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
         let marks = &mut self.marks;
         marks.clear();
         let mut frame = SpanFrame::default();
@@ -107,7 +107,7 @@ impl<'a> Walk<'a> {
                 8 => frame.end_nanos = field.fixed64()?,
                 9 => {
                     let pair = Pair::of(field.bytes()?)?;
-                    marks.attribute(pair.key, || pair.value())?;
+                    marks.attribute(pair.key, |known| pair.value(known))?;
                 }
                 11 => marks.events.push(field.bytes()?),
                 15 => {
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
             }
         }
         marks.is_root = frame.parent.iter().all(|byte| *byte == 0);
-        self.gatherer.take(origin, frame, || reading(&self.marks));
+        self.gatherer.take(frame, || reading(&self.marks));
         Ok(())
     }
 }
