@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use tokio::sync::{Semaphore, watch};
+use tower::util::MapResponseLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::rules::ConfigRules;
@@ -50,7 +49,7 @@ pub struct Parts {
 
 /// Port 4317.
 pub fn otlp_grpc(parts: &Parts) -> Router {
-    otlp::grpc::routes(parts.otlp()).layer(from_fn_with_state((parts.metrics.clone(), "otlp_grpc"), count))
+    otlp::grpc::routes(parts.otlp()).layer(MapResponseLayer::new(count(parts, "otlp_grpc")))
 }
 
 /// Port 4318.
@@ -165,17 +164,15 @@ fn with_fallbacks(router: Router) -> Router {
 
 /// Counts what a receiver answers.
 fn counted(router: OpenApiRouter, parts: &Parts, receiver: &'static str) -> OpenApiRouter {
-    router.layer(from_fn_with_state((parts.metrics.clone(), receiver), count))
+    router.layer(MapResponseLayer::new(count(parts, receiver)))
 }
 
-async fn count(
-    State((metrics, receiver)): State<(ProcessMetrics, &'static str)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let response = next.run(request).await;
-    metrics.ingest_request(receiver, outcome(&response));
-    response
+fn count(parts: &Parts, receiver: &'static str) -> impl Fn(Response) -> Response + Clone + Send + Sync + 'static {
+    let metrics = parts.metrics.clone();
+    move |response| {
+        metrics.ingest_request(receiver, outcome(&response));
+        response
+    }
 }
 
 fn outcome(response: &Response) -> IngestOutcome {

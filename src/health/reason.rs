@@ -38,8 +38,9 @@ pub fn reason(state: &AgentState, policy: &Policy, now: Timestamp) -> String {
         Status::Down => text(Condition::Down),
         Status::Stalled => text(Condition::Stalled),
         Status::Erroring => text(Condition::Erroring),
-        Status::Looping => text(Condition::Looping),
-        Status::OverBudget => text(Condition::OverBudget),
+        // What is asked for with each beat while it lasts: without the fields.
+        Status::Looping => loops::reason(state, policy, now),
+        Status::OverBudget => budget::reason(state, policy, now),
         Status::Degraded => {
             let active = state.conditions.active().filter(|(c, _)| super::status::degrades(*c));
             active.map(|(condition, _)| text(condition)).collect::<Vec<_>>().join("; ")

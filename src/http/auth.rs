@@ -278,12 +278,10 @@ impl Entry {
 /// The public id of a key: the middle part of `cv_<id>_<secret>`; for keys of another form (chosen by hand) the first
 /// eight hex digits of a hash that tells nothing else.
 pub fn key_id(key: &[u8]) -> String {
-    let parts: Option<Vec<&str>> = std::str::from_utf8(key).ok().map(|k| k.splitn(3, '_').collect());
-    match parts.as_deref() {
-        Some(["cv", id, secret])
-            if id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit()) && secret.len() >= 32 =>
-        {
-            (*id).to_owned()
+    let parts = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix("cv_")?.split_once('_'));
+    match parts {
+        Some((id, secret)) if id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit()) && secret.len() >= 32 => {
+            id.to_owned()
         }
         _ => hex(&Sha256::new().chain_update(b"pulsegate-key-id").chain_update(key).finalize()[..4]),
     }

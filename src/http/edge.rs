@@ -26,6 +26,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// What of a path goes to the log, in bytes.
 const PATH_BYTES_MAX: usize = 256;
+/// How many headers [`protect`] adds at most.
+const PROTECTING_MAX: usize = 6;
 /// Answers of JSON and text run nothing and are shown in nobody's frame. A page with scripts says so itself.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
@@ -95,6 +97,7 @@ impl Edge {
             self.log(&id, peer, key.as_deref(), (&method, &uri), &response, watch.elapsed());
         }
         let headers = response.headers_mut();
+        headers.reserve(if page { PROTECTING_MAX + 1 } else { 2 });
         protect(headers, page, peer.secure);
         headers.insert(REQUEST_ID, id);
         response

@@ -1,8 +1,8 @@
 //! The committer: one lane that turns what is handed in into commits.
 //!
 //! Batches form by themselves: while one commit is in flight the next one fills, and what has arrived by then is read
-//! before it begins; there is no linger timer. The queue is bounded in count and in bytes; what does not fit is refused
-//! at once, so that pressure is felt by the senders.
+//! before it begins ([`gather`]); there is no linger timer. The queue is bounded in count and in bytes; what does not fit
+//! is refused at once, so that pressure is felt by the senders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,10 @@ use crate::telemetry::{CommitFailure, ProcessMetrics};
 
 /// A full queue or a store out of reach should be better after this time, in seconds.
 const RETRY_AFTER_SECS: u64 = 1;
+/// How often the sockets are looked at before a commit, as long as that brings something.
+const LOOKS_MAX: usize = 8;
+/// A commit of so many bytes is worth its price, and looks at the sockets once.
+const WORTHWHILE_BYTES: usize = 64 << 10;
 
 /// What a committer works with.
 pub struct CommitterConfig {
@@ -174,13 +178,7 @@ impl Room {
 async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>, news: watch::Sender<u64>) {
     let mut batch = Vec::new();
     while jobs.recv_many(&mut batch, config.batch_requests_max).await > 0 {
-        // Requests that lie in socket buffers get their turn first, to share the commit. None is waited for.
-        tokio::task::yield_now().await;
-        while batch.len() < config.batch_requests_max
-            && let Ok(job) = jobs.try_recv()
-        {
-            batch.push(job);
-        }
+        gather(&mut batch, &mut jobs, config.batch_requests_max).await;
         let watch = Stopwatch::start();
         let size = batch.len();
         let (intakes, replies): (Vec<_>, Vec<_>) =
@@ -203,6 +201,30 @@ async fn run(config: CommitterConfig, room: Room, mut jobs: mpsc::Receiver<Job>,
             }
         }
         room.tell();
+    }
+}
+
+/// Lets requests that lie in socket buffers share the commit. None is waited for: each look is a turn of the runtime,
+/// which answers what is ready and asks the sockets anew.
+///
+/// A commit costs as much for one beat as for thirty. Under load the sockets have more each time they are looked at (those
+/// who were just answered send again), so it is looked until little comes any more, which is the sooner the less there is to
+/// do.
+async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, most: usize) {
+    for look in 1..=LOOKS_MAX {
+        let before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < most
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        // What the first look found readable is read only in the second. A trickle is not worth a look for each drop.
+        let is_calm = look > 1 && batch.len() <= before + before / 8;
+        if is_calm || batch.len() >= most || batch.iter().map(|job| job.intake.bytes).sum::<usize>() >= WORTHWHILE_BYTES
+        {
+            return;
+        }
     }
 }
 

@@ -216,7 +216,7 @@ pub struct Seen {
     pub status: Status,
     /// The word for a client that may stop itself: only for a hard loop (or an exhausted budget).
     pub warning: Option<&'static str>,
-    /// Why, in words; empty while all is well.
+    /// Why, in words, with a warning; else empty.
     pub reason: String,
 }
 

@@ -33,14 +33,13 @@ impl Planner<'_> {
     /// How the agent is, without changing anything.
     pub(super) fn look(&self, key: &AgentKey) -> Result<Seen, Refusal> {
         let row = self.agent_ids.get(key).and_then(|id| self.agents.get(id)).ok_or(Refusal::NoAgent)?;
-        let policy = self.context.rules.policy(key.project, &row.key.name, &row.settings);
         let state = &row.state;
-        Ok(Seen {
-            agent: row.id,
-            status: state.status,
-            warning: health::warning(state),
-            reason: health::reason(state, &policy, self.context.now),
-        })
+        let warning = health::warning(state);
+        let reason = warning.map_or_else(String::new, |_| {
+            let policy = self.context.rules.policy(key.project, &row.key.name, &row.settings);
+            health::reason(state, &policy, self.context.now)
+        });
+        Ok(Seen { agent: row.id, status: state.status, warning, reason })
     }
 
     pub(super) fn find_or_create(&mut self, key: &AgentKey) -> Result<AgentId, Refusal> {

@@ -87,7 +87,7 @@ async fn single<S: Submit>(State(api): State<Arc<Heartbeats<S>>>, request: Reque
     };
     let mut observations = Vec::with_capacity(1);
     told.map_err(|fields| ApiError::invalid(&fields))?.push_to(api.clock.now(), &mut observations);
-    match api.submit(&call, observations).await?.pop() {
+    match api.submit(call, observations).await?.pop() {
         Some(Ok(seen)) => Ok(Json(reply::Accepted::from(seen)).into_response()),
         Some(Err(refusal)) => Err(reply::refused(&refusal, &body)),
         None => Err(internal("no result for a heartbeat")),
@@ -122,7 +122,7 @@ async fn many<S: Submit>(State(api): State<Arc<Heartbeats<S>>>, request: Request
             observations.len() - 1
         }));
     }
-    let seen = if observations.is_empty() { Vec::new() } else { api.submit(&call, observations).await? };
+    let seen = if observations.is_empty() { Vec::new() } else { api.submit(call, observations).await? };
     let results = places.into_iter().enumerate().map(|(index, place)| match place {
         Ok(place) => seen[place].clone().map_err(|refusal| reply::Rejection::refused(&refusal, &at(index))),
         Err(fields) => Err(reply::Rejection::Fields(fields)),
@@ -150,14 +150,13 @@ impl<S: Submit> Heartbeats<S> {
     }
 
     /// One result for every observation, in their order.
-    async fn submit(
-        &self,
-        call: &Call,
-        observations: Vec<Observation>,
-    ) -> Result<Vec<Result<Seen, Refusal>>, ApiError> {
+    async fn submit(&self, call: Call, observations: Vec<Observation>) -> Result<Vec<Result<Seen, Refusal>>, ApiError> {
+        let Call { project, dedup, body } = call;
+        let bytes = body.len();
+        // While the commit is awaited the connection looks for what comes next, into the buffer this lies in if it is free.
+        drop(body);
         let expected = observations.len();
-        let work = Work::Observe(observations);
-        let intake = Intake { project: call.project, dedup: call.dedup, bytes: call.body.len(), work };
+        let intake = Intake { project, dedup, bytes, work: Work::Observe(observations) };
         match self.committer.submit(intake).await? {
             Outcome::Observed(seen) if seen.len() == expected => Ok(seen),
             // A repeated key is answered with `Observed` too, so there is nothing else to expect.

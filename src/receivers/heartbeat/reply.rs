@@ -5,7 +5,7 @@
 //! the field, whatever is in it), so it is absent unless the health model says so, never `null` or empty.
 
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -16,7 +16,7 @@ use crate::ingest::intake::{Refusal, Seen};
 use crate::receivers::json::wrong;
 
 /// The answer to one beat that was kept.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 #[schema(as = HeartbeatAccepted)]
 pub struct Accepted {
     received: bool,
@@ -39,6 +39,41 @@ pub struct Accepted {
     reason: Option<String>,
 }
 
+// By hand, because with `flatten` each line of a batch goes through a buffer of its own.
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("index", &self.index)?;
+        match &self.verdict {
+            Verdict::Accepted(accepted) => accepted.write_to(&mut line)?,
+            Verdict::Rejected { received, detail } => {
+                line.serialize_entry("received", received)?;
+                line.serialize_entry("detail", detail)?;
+            }
+        }
+        line.end()
+    }
+}
+
+impl Accepted {
+    fn write_to<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        map.serialize_entry("received", &self.received)?;
+        map.serialize_entry("agent_id", &self.agent_id)?;
+        map.serialize_entry("status", self.status)?;
+        map.serialize_entry("state", self.state)?;
+        self.warning.map_or(Ok(()), |warning| map.serialize_entry("warning", warning))?;
+        self.reason.as_ref().map_or(Ok(()), |reason| map.serialize_entry("reason", reason))
+    }
+}
+
+impl Serialize for Accepted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.write_to(&mut map)?;
+        map.end()
+    }
+}
+
 impl From<Seen> for Accepted {
     fn from(seen: Seen) -> Self {
         Self {
@@ -53,7 +88,7 @@ impl From<Seen> for Accepted {
 }
 
 /// One beat of a batch.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 #[schema(as = HeartbeatResult)]
 pub struct Line {
     /// Its position in the batch.
@@ -63,7 +98,7 @@ pub struct Line {
 }
 
 /// What became of a heartbeat.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 #[schema(as = HeartbeatVerdict)]
 #[serde(untagged)]
 enum Verdict {
@@ -77,7 +112,7 @@ enum Verdict {
 }
 
 /// The answer to a batch.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, serde::Serialize, ToSchema)]
 #[schema(as = BatchReply)]
 pub struct BatchReply {
     received: bool,

@@ -1,5 +1,6 @@
 //! How things look as rows.
 
+use postcard::ser_flavors::Flavor;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
 use serde::Serialize;
@@ -43,9 +44,31 @@ pub fn encode_history(history: &History) -> rusqlite::Result<Vec<u8>> {
 }
 
 pub(super) fn encode<T: Serialize>(format: u8, value: &T) -> rusqlite::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(512);
+    let mut bytes = Vec::with_capacity(1024);
     bytes.push(format);
-    postcard::to_extend(value, bytes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+    postcard::serialize_with_flavor(value, Appended(bytes))
+        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+/// Encoding to the end of a vector: as postcard's own does it, without an iterator for every byte.
+struct Appended(Vec<u8>);
+
+impl Flavor for Appended {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(what: &str, id: i64, format: u8, bytes: &[u8]) -> rusqlite::Result<T> {
