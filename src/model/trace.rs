@@ -20,7 +20,7 @@ pub struct TraceRow {
     /// All but the spans.
     pub head: TraceHead,
     /// The spans, in order of arrival, each id once, each with the agent it counts for once that is decided.
-    pub spans: Vec<Arc<SpanFacts>>,
+    pub spans: Vec<SpanFacts>,
 }
 
 /// What is known of a trace as a whole.
@@ -108,15 +108,25 @@ pub struct TraceDelta {
     /// The spans before these are forgotten.
     pub anew: bool,
     /// Spans that were there before and changed, by their place in [`TraceRow::spans`].
-    pub changed: BTreeMap<u32, Arc<SpanFacts>>,
+    pub changed: BTreeMap<u32, SpanFacts>,
     /// Spans that were not there before.
-    pub added: Vec<Arc<SpanFacts>>,
+    pub added: Vec<SpanFacts>,
 }
 
 impl TraceDelta {
     /// All of `row`, whatever was known of it before.
-    pub fn whole(row: &TraceRow) -> Self {
-        Self { head: row.head.clone(), anew: true, changed: BTreeMap::new(), added: row.spans.clone() }
+    pub fn whole(row: TraceRow) -> Self {
+        Self { head: row.head, anew: true, changed: BTreeMap::new(), added: row.spans }
+    }
+
+    /// What became of a row of which `stored` spans were there before, the ones at `changed` otherwise.
+    pub fn since(row: TraceRow, stored: usize, changed: impl IntoIterator<Item = u32>) -> Self {
+        let TraceRow { head, mut spans } = row;
+        // Mostly nothing was there before: then the list stays as it is.
+        let added = if stored == 0 { std::mem::take(&mut spans) } else { spans.split_off(stored.min(spans.len())) };
+        let then = |place: u32| Some((place, std::mem::take(spans.get_mut(place as usize)?)));
+        let changed = changed.into_iter().filter_map(then).collect();
+        Self { head, anew: false, changed, added }
     }
 }
 
@@ -132,7 +142,11 @@ impl TraceRow {
                 *known = span;
             }
         }
-        self.spans.extend(delta.added);
+        if self.spans.is_empty() {
+            self.spans = delta.added;
+        } else {
+            self.spans.extend(delta.added);
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 //! A store never decides anything about agents: [`Store::begin`] hands out what the plan asked for and keeps it from
 //! changing until [`Transaction::commit`]; commit makes the whole write set durable or nothing of it.
 
+mod compact;
 mod error;
 pub mod memory;
 mod seen;
 pub mod sqlite;
 mod tables;
 mod tables_names;
+mod traces;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
@@ -112,7 +114,7 @@ pub struct Loaded {
     /// What is remembered of each of these projects as a whole.
     pub projects: QuickMap<ProjectId, ProjectState>,
     /// The traces found.
-    pub traces: QuickMap<TraceKey, Arc<TraceRow>>,
+    pub traces: QuickMap<TraceKey, TraceRow>,
     /// What was learned of the services found.
     pub services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     /// What is remembered of the instances found.

@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::seen::Seen;
+use super::traces::{Pieces, Traces};
 use super::{AgentPage, AgentRow, EventQuery, LoadSet, Loaded, WriteSet};
 use crate::model::{
     AgentId, AgentKey, ApiKey, Command, CommandId, Event, EventId, InstanceKey, InstanceRow, MaintenanceWindow,
     Project, ProjectCounts, ProjectId, ProjectState, QuickMap, Registration, ServiceKey, ServiceRow, Timestamp,
-    TraceDelta, TraceKey, TraceRow, WindowId,
+    WindowId,
 };
 
-/// How many spans are remembered over all traces. Beyond it the traces touched longest ago are forgotten, so that a
-/// flood of spans cannot take all memory; a span of such a trace that is sent again would count again.
-pub const SPANS_MAX: usize = 400_000;
 /// How many services are remembered over all projects. Beyond it those of which nothing was learned for longest are
 /// forgotten, and learned anew when they are heard again.
 pub const SERVICES_MAX: usize = 10_000;
@@ -42,11 +40,7 @@ pub struct Tables {
     pub(super) deadlines: BTreeSet<(Timestamp, AgentId)>,
     /// The highest number of an agent ever given out.
     pub last_agent: i64,
-    traces: QuickMap<TraceKey, Arc<TraceRow>>,
-    /// The traces by when they were touched last.
-    touched: BTreeSet<(Timestamp, TraceKey)>,
-    /// The traces by when they must be looked at.
-    trace_deadlines: BTreeSet<(Timestamp, TraceKey)>,
+    pub(super) traces: Traces,
     services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     /// The services by when something was learned of them last.
     learned: BTreeSet<(Timestamp, ServiceKey)>,
@@ -55,8 +49,6 @@ pub struct Tables {
     heard: BTreeSet<(Timestamp, InstanceKey)>,
     /// The instances by when what is held back of them counts.
     instance_deadlines: BTreeSet<(Timestamp, InstanceKey)>,
-    /// Spans in all of `traces`.
-    spans: usize,
     seen: Seen,
     pub commands: BTreeMap<CommandId, Command>,
     command_deadlines: BTreeSet<(Timestamp, CommandId)>,
@@ -93,7 +85,7 @@ impl Tables {
                 loaded.agents.insert(*id, row.clone());
             }
         }
-        let traces = set.traces.iter().filter_map(|key| Some((*key, self.traces.get(key)?.clone())));
+        let traces = set.traces.iter().filter_map(|key| Some((*key, self.traces.get(key)?)));
         loaded.traces = traces.collect();
         let services = set.services.iter().filter_map(|key| Some((key.clone(), self.services.get(key)?.clone())));
         loaded.services = services.collect();
@@ -125,8 +117,8 @@ impl Tables {
         (state, self.counts.get(&project).copied().unwrap_or_default())
     }
 
-    /// Takes in a write set that is durable. Its events are not looked at.
-    pub fn apply(&mut self, writes: WriteSet) {
+    /// Takes in a write set that is durable, and what it changed of traces. Its events are not looked at.
+    pub fn apply(&mut self, writes: WriteSet, traces: Pieces) {
         writes.moved.iter().for_each(|(from, into)| self.move_aliases(*from, *into));
         writes.removed.iter().for_each(|id| self.remove_agent(*id));
         for row in writes.agents {
@@ -137,8 +129,8 @@ impl Tables {
             self.put_alias(key, agent);
         }
         self.put_rare(writes.registrations, writes.windows);
-        for (key, delta) in writes.traces {
-            self.put_trace(key, delta);
+        for (key, piece) in traces {
+            self.traces.put(key, piece);
         }
         for (key, row) in writes.services {
             self.put_service(key, row);
@@ -149,32 +141,6 @@ impl Tables {
         writes.dedup.into_iter().for_each(|(key, at)| self.seen.insert(key, at));
         for command in writes.commands {
             self.put_command(command);
-        }
-    }
-
-    fn put_trace(&mut self, key: TraceKey, delta: TraceDelta) {
-        let row = self.traces.entry(key).or_default();
-        self.touched.remove(&(row.head.touched_at, key));
-        self.trace_deadlines.remove(&(row.head.deadline, key));
-        self.spans -= row.spans.len();
-        Arc::make_mut(row).absorb(delta);
-        self.spans += row.spans.len();
-        self.touched.insert((row.head.touched_at, key));
-        if row.head.deadline < Timestamp::MAX {
-            self.trace_deadlines.insert((row.head.deadline, key));
-        }
-        while self.spans > SPANS_MAX
-            && let Some((_, oldest)) = self.touched.first().copied()
-        {
-            self.forget_trace(oldest);
-        }
-    }
-
-    fn forget_trace(&mut self, key: TraceKey) {
-        if let Some(row) = self.traces.remove(&key) {
-            self.touched.remove(&(row.head.touched_at, key));
-            self.trace_deadlines.remove(&(row.head.deadline, key));
-            self.spans -= row.spans.len();
         }
     }
 
@@ -217,12 +183,6 @@ impl Tables {
     /// Instances whose deadline is `now` or earlier.
     pub fn due_instances(&self, now: Timestamp, limit: usize) -> Vec<InstanceKey> {
         self.instance_deadlines.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, key)| *key).collect()
-    }
-
-    /// Traces whose deadline is `now` or earlier, each with its service.
-    pub fn due_traces(&self, now: Timestamp, limit: usize) -> Vec<(TraceKey, Arc<str>)> {
-        let due = self.trace_deadlines.iter().take_while(|(at, _)| *at <= now).take(limit);
-        due.filter_map(|(_, key)| Some((*key, self.traces.get(key)?.head.service.clone()))).collect()
     }
 
     /// Adds or replaces an agent.
@@ -303,31 +263,15 @@ impl Tables {
         self.commands.values().rev().filter(|c| c.project == project).take(limit).cloned().collect()
     }
 
-    /// Those of `keys` that were touched at `since` or later, each as one delta that tells all of it.
-    pub fn whole_traces(&self, keys: &[TraceKey], since: Timestamp) -> Vec<(TraceKey, TraceDelta)> {
-        let rows = keys.iter().filter_map(|key| Some((*key, self.traces.get(key)?)));
-        let recent = rows.filter(|(_, row)| row.head.touched_at >= since);
-        recent.map(|(key, row)| (key, TraceDelta::whole(row))).collect()
-    }
-
     /// Forgets traces untouched and keys seen before `before`.
     pub fn sweep(&mut self, before: Timestamp) {
-        self.sweep_traces(before);
+        self.traces.sweep(before);
         while let Some((heard, oldest)) = self.heard.first().copied()
             && heard < before
         {
             self.forget_instance(oldest);
         }
         self.seen.forget(before);
-    }
-
-    /// Forgets traces untouched before `before`.
-    pub fn sweep_traces(&mut self, before: Timestamp) {
-        while let Some((touched, oldest)) = self.touched.first().copied()
-            && touched < before
-        {
-            self.forget_trace(oldest);
-        }
     }
 
     /// The project of this name, made when it is missing.
@@ -357,35 +301,4 @@ pub fn matches(event: &Event, query: &EventQuery) -> bool {
     event.project == query.project
         && query.agent.is_none_or(|agent| event.agent == Some(agent))
         && query.before.is_none_or(|before: EventId| event.id < before)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{SpanFacts, SpanId, TRACE_SPANS_MAX, TraceHead, TraceId};
-
-    /// A flood of spans: the traces touched longest ago make room.
-    #[test]
-    fn spans_are_bounded_over_all_traces() {
-        let span = Arc::new(SpanFacts { span: SpanId([1; 8]), ..SpanFacts::default() });
-        let mut tables = Tables::default();
-        let traces = SPANS_MAX / TRACE_SPANS_MAX + 10;
-        let key = |n: usize| {
-            let mut id = [0; 16];
-            id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-            TraceKey { project: ProjectId(1), trace: TraceId(id) }
-        };
-        for n in 0..traces {
-            let added = vec![span.clone(); TRACE_SPANS_MAX];
-            let touched_at = Timestamp::from_secs(n as i64);
-            let head = TraceHead { service: "s".into(), touched_at, ..TraceHead::default() };
-            let delta = TraceDelta { head, added, ..TraceDelta::default() };
-            tables.put_trace(key(n), delta);
-            assert!(tables.spans <= SPANS_MAX);
-        }
-        assert!(!tables.traces.contains_key(&key(0)) && tables.traces.contains_key(&key(traces - 1)));
-        assert_eq!(tables.touched.len(), tables.traces.len());
-        tables.sweep(Timestamp::MAX);
-        assert_eq!((tables.spans, tables.touched.len()), (0, 0));
-    }
 }

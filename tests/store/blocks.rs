@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pulsegate::model::*;
 use pulsegate::store::sqlite::SqliteStore;
@@ -61,7 +60,7 @@ fn delta(n: u64, span: u64) -> TraceDelta {
         ..SpanFacts::default()
     };
     let head = TraceHead { service: "research".into(), touched_at: at(n as i64), ..TraceHead::default() };
-    TraceDelta { head, added: vec![Arc::new(facts)], ..TraceDelta::default() }
+    TraceDelta { head, added: vec![facts], ..TraceDelta::default() }
 }
 
 /// What request `n` writes: a trace of its own, one more span of trace 0, and its key.

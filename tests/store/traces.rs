@@ -30,7 +30,7 @@ fn delta(secs: i64, spans: &[u8], runs: u64) -> TraceDelta {
     let totals = TraceTotals { runs, models: [("model-1".into(), (runs, 0))].into(), ..TraceTotals::default() };
     let counted = BTreeMap::from([("bot".into(), Box::new(totals))]);
     let head = TraceHead { service: "svc".into(), touched_at: at(secs), counted, ..TraceHead::default() };
-    TraceDelta { head, added: spans.iter().map(|n| Arc::new(span(*n))).collect(), ..TraceDelta::default() }
+    TraceDelta { head, added: spans.iter().map(|n| span(*n)).collect(), ..TraceDelta::default() }
 }
 
 const fn trace(n: u8) -> TraceKey {
@@ -41,7 +41,7 @@ async fn put(store: &dyn Store, key: TraceKey, delta: TraceDelta) {
     commit(store, WriteSet { traces: vec![(key, delta)], ..WriteSet::default() }).await;
 }
 
-async fn get(store: &dyn Store, key: TraceKey) -> Option<Arc<TraceRow>> {
+async fn get(store: &dyn Store, key: TraceKey) -> Option<TraceRow> {
     load(store, LoadSet { traces: vec![key], ..LoadSet::default() }).await.traces.remove(&key)
 }
 
@@ -60,9 +60,9 @@ pub async fn a_trace_absorbs_what_each_commit_changed_and_survives_a_restart(fix
     }
     let whole = row(&deltas);
     assert_eq!(whole.spans.len(), 4);
-    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole));
+    assert_eq!(get(&*store, trace(1)).await.as_ref(), Some(&whole));
     let store = fixture.reopen(store);
-    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole));
+    assert_eq!(get(&*store, trace(1)).await.as_ref(), Some(&whole));
     put(&*store, trace(1), delta(40, &[5], 1)).await;
     let store = fixture.reopen(store);
     assert_eq!(get(&*store, trace(1)).await.unwrap().spans.len(), 5);
@@ -75,22 +75,22 @@ pub async fn a_trace_that_begins_anew_forgets_its_spans(fixture: Fixture) {
     put(&*store, trace(1), anew.clone()).await;
     put(&*store, trace(1), delta(30, &[5], 0)).await;
     let expected = row(&[anew, delta(30, &[5], 0)]);
-    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&expected));
+    assert_eq!(get(&*store, trace(1)).await.as_ref(), Some(&expected));
     let store = fixture.reopen(store);
-    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&expected));
+    assert_eq!(get(&*store, trace(1)).await.as_ref(), Some(&expected));
 }
 
 pub async fn spans_that_change_later_survive_a_restart(fixture: Fixture) {
     let store = fixture.open();
     let first = delta(10, &[1, 2, 3], 1);
     let named = SpanFacts { agent: Some("other".into()), ..span(2) };
-    let second = TraceDelta { changed: BTreeMap::from([(1, Arc::new(named.clone()))]), ..delta(20, &[4], 1) };
+    let second = TraceDelta { changed: BTreeMap::from([(1, named.clone())]), ..delta(20, &[4], 1) };
     put(&*store, trace(1), first).await;
     put(&*store, trace(1), second).await;
     let mut store = store;
     for _ in 0..2 {
         let row = get(&*store, trace(1)).await.unwrap();
-        assert_eq!((row.spans.len(), &*row.spans[1]), (4, &named));
+        assert_eq!((row.spans.len(), &row.spans[1]), (4, &named));
         store = fixture.reopen(store);
     }
 }
@@ -194,11 +194,11 @@ pub async fn untouched_traces_are_forgotten_by_age(fixture: Fixture) {
     store.sweep(at(20), &[]).await.unwrap();
     for _ in 0..2 {
         assert!(get(&*store, trace(1)).await.is_none());
-        assert_eq!(get(&*store, trace(2)).await.as_deref(), Some(&row(&[delta(20, &[1], 1)])));
+        assert_eq!(get(&*store, trace(2)).await.as_ref(), Some(&row(&[delta(20, &[1], 1)])));
     }
     let store = fixture.reopen(store);
     assert!(get(&*store, trace(1)).await.is_none());
-    assert_eq!(get(&*store, trace(2)).await.as_deref(), Some(&row(&[delta(20, &[1], 1)])));
+    assert_eq!(get(&*store, trace(2)).await.as_ref(), Some(&row(&[delta(20, &[1], 1)])));
 }
 
 pub async fn a_long_trace_keeps_its_first_spans_while_it_is_touched(fixture: Fixture) {
@@ -211,9 +211,9 @@ pub async fn a_long_trace_keeps_its_first_spans_while_it_is_touched(fixture: Fix
         store.sweep(delta.head.touched_at.minus(secs(15)), &[]).await.unwrap();
     }
     let whole = row(&deltas);
-    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole), "its spans still place what comes");
+    assert_eq!(get(&*store, trace(1)).await.as_ref(), Some(&whole), "its spans still place what comes");
     let store = fixture.reopen(store);
-    assert_eq!(get(&*store, trace(1)).await.as_deref(), Some(&whole));
+    assert_eq!(get(&*store, trace(1)).await.as_ref(), Some(&whole));
     assert!(get(&*store, trace(103)).await.is_none(), "others went");
     assert!(get(&*store, trace(104)).await.is_some());
     store.sweep(at(51), &[]).await.unwrap();

@@ -21,11 +21,12 @@ use crate::ids::Ids;
 use crate::model::{
     Actor, AgentId, AgentKey, Command, CommandId, DedupKey, InstanceKey, InstanceRow, MaintenanceWindow, Money,
     Observation, Policy, PolicyPatch, Presence, ProjectBudget, ProjectCounts, ProjectId, ProjectState, QuickMap,
-    QuickSet, Registration, RegistrationMode, ServiceKey, ServiceRow, Standing, Timestamp, TraceDelta, TraceKey,
-    TraceRow, TraceSpans, WindowId,
+    QuickSet, Registration, RegistrationMode, ServiceKey, ServiceRow, Standing, Timestamp, TraceKey, TraceRow,
+    TraceSpans, WindowId,
 };
 use crate::store::{AgentLookup, AgentRow, LoadSet, Loaded, NewEvent, WriteSet};
 
+use self::spans::Touched;
 use super::administer::Change;
 use super::intake::{Intake, Outcome, Refusal, Work};
 use super::traces::{self, TraceRules};
@@ -137,7 +138,7 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
     // Names that traces lead to. Mostly the same ones again and again, so that each is looked at once.
     let mut names: Vec<(ProjectId, Arc<str>)> = Vec::new();
     let mut trace_agents = |project, trace, spans: Option<&TraceSpans>, service: &Arc<str>| {
-        let row = first.traces.get(&TraceKey { project, trace }).map(|row| &**row);
+        let row = first.traces.get(&TraceKey { project, trace });
         let known = first.services.get(&ServiceKey { project, name: service.clone() }).map(|known| &**known);
         for name in traces::possible_agents(row, spans, known) {
             let is_known = |(p, n): &(ProjectId, Arc<str>)| *p == project && n == name;
@@ -236,8 +237,9 @@ struct Planner<'a> {
     /// Changed agents, in the order of their first change.
     changed: Vec<AgentId>,
     is_changed: QuickSet<AgentId>,
-    traces: QuickMap<TraceKey, Arc<TraceRow>>,
-    deltas: BTreeMap<TraceKey, TraceDelta>,
+    traces: QuickMap<TraceKey, TraceRow>,
+    /// What changed of them.
+    touched: BTreeMap<TraceKey, Touched>,
     services: QuickMap<ServiceKey, Arc<ServiceRow>>,
     changed_services: BTreeSet<ServiceKey>,
     instances: QuickMap<InstanceKey, Arc<InstanceRow>>,
@@ -268,7 +270,7 @@ impl<'a> Planner<'a> {
             changed: Vec::new(),
             is_changed: QuickSet::default(),
             traces: first.traces,
-            deltas: BTreeMap::new(),
+            touched: BTreeMap::new(),
             services: first.services,
             changed_services: BTreeSet::new(),
             instances: first.instances,
@@ -427,7 +429,9 @@ impl<'a> Planner<'a> {
         self.writes.agents = self.changed.iter().filter_map(|id| self.agents.remove(id)).collect();
         let projects = self.changed_projects.iter();
         self.writes.projects = projects.filter_map(|id| Some((*id, self.projects.remove(id)?))).collect();
-        self.writes.traces = self.deltas.into_iter().collect();
+        let touched = self.touched.into_iter();
+        self.writes.traces =
+            touched.filter_map(|(key, touched)| Some((key, touched.delta(self.traces.remove(&key)?)))).collect();
         let services = self.changed_services.into_iter();
         self.writes.services = services.filter_map(|key| Some((key.clone(), self.services.remove(&key)?))).collect();
         let instances = self.changed_instances.into_iter();

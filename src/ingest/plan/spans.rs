@@ -1,6 +1,6 @@
 //! Spans: folded per trace, then one observation per agent and request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tracing::debug;
@@ -69,7 +69,8 @@ impl Planner<'_> {
         by_agent: &mut BTreeMap<Arc<str>, Box<Activity>>,
         fold: impl FnOnce(&mut TraceRow, &mut ServiceRow, When<'_>) -> Option<Folded>,
     ) {
-        let row = Arc::make_mut(self.traces.entry(key).or_default());
+        let row = self.traces.entry(key).or_default();
+        let stored = row.spans.len();
         // A trace that passes through several services is judged by what is known of the first.
         let is_first = row.head.service.is_empty() || row.head.service == service.name;
         // What need not be kept is worked on in a copy.
@@ -84,12 +85,7 @@ impl Planner<'_> {
             known.learned_at = self.context.now;
             self.changed_services.insert(service);
         }
-        match self.deltas.get_mut(&key) {
-            Some(earlier) => join(earlier, folded.delta, row),
-            None => {
-                self.deltas.insert(key, folded.delta);
-            }
-        }
+        self.touched.entry(key).or_insert_with(|| Touched::new(stored)).add(folded.anew, folded.changed);
         if let Some((stand_in, agent)) = folded.settled {
             self.settle(key.project, &stand_in, &agent);
         }
@@ -150,17 +146,32 @@ impl Planner<'_> {
     }
 }
 
-/// Two deltas of one trace within one batch become one, with what has now become of `row`.
-fn join(earlier: &mut TraceDelta, later: TraceDelta, row: &TraceRow) {
-    if later.anew || earlier.anew {
-        *earlier = TraceDelta::whole(row);
-        return;
+/// What a batch changed of a trace.
+pub(super) struct Touched {
+    /// How many spans were there before.
+    stored: usize,
+    anew: bool,
+    /// The places of those that changed.
+    changed: BTreeSet<u32>,
+}
+
+impl Touched {
+    const fn new(stored: usize) -> Self {
+        Self { stored, anew: false, changed: BTreeSet::new() }
     }
-    let stored = row.spans.len() - earlier.added.len() - later.added.len();
-    // What changed of spans that this batch added is in them already.
-    earlier.changed.extend(later.changed.into_iter().filter(|(place, _)| (*place as usize) < stored));
-    earlier.added = row.spans[stored..].to_vec();
-    earlier.head = later.head;
+
+    fn add(&mut self, anew: bool, changed: Vec<u32>) {
+        if anew {
+            *self = Self { anew, ..Self::new(0) };
+        }
+        // What changed of spans that this batch added is in them already.
+        self.changed.extend(changed.into_iter().filter(|place| (*place as usize) < self.stored));
+    }
+
+    /// What the store takes in, with what has become of `row`.
+    pub fn delta(self, row: TraceRow) -> TraceDelta {
+        if self.anew { TraceDelta::whole(row) } else { TraceDelta::since(row, self.stored, self.changed) }
+    }
 }
 
 /// Adds what was told of an agent to what was told of it before.

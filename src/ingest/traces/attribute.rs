@@ -15,7 +15,7 @@ use crate::model::{AT_HOME, Home, ServiceRow, SpanClass, SpanFacts, Timestamp, T
 /// Decides what can be decided. `waited` tells that waiting has come to its end.
 pub(super) fn attribute(
     head: &mut TraceHead,
-    spans: &mut [Arc<SpanFacts>],
+    spans: &mut [SpanFacts],
     tree: &Tree,
     known: &ServiceRow,
     waited: bool,
@@ -29,7 +29,7 @@ pub(super) fn attribute(
             && let Some(above) = above
         {
             let agent = spans[above].agent.clone();
-            Arc::make_mut(&mut spans[i]).agent = agent;
+            spans[i].agent = agent;
         }
     }
     if head.home.is_none() {
@@ -37,7 +37,7 @@ pub(super) fn attribute(
     }
     if head.home.is_some() {
         for span in spans.iter_mut().filter(|s| s.agent.is_none() && s.class != SpanClass::Other) {
-            Arc::make_mut(span).agent = Some(Arc::from(AT_HOME));
+            span.agent = Some(Arc::from(AT_HOME));
         }
         head.held_since = None;
     } else if needs_home(spans, tree) {
@@ -66,7 +66,7 @@ fn is_named(span: &SpanFacts) -> bool {
 }
 
 /// The agents that spans of the trace name, in order.
-pub(super) fn named(spans: &[Arc<SpanFacts>]) -> Vec<Arc<str>> {
+pub(super) fn named(spans: &[SpanFacts]) -> Vec<Arc<str>> {
     let names = spans.iter().filter(|s| is_named(s)).filter_map(|s| s.agent.as_ref());
     let mut named: Vec<Arc<str>> = Vec::new();
     for name in names {
@@ -80,7 +80,7 @@ pub(super) fn named(spans: &[Arc<SpanFacts>]) -> Vec<Arc<str>> {
     named
 }
 
-fn home(service: &Arc<str>, spans: &[Arc<SpanFacts>], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
+fn home(service: &Arc<str>, spans: &[SpanFacts], tree: &Tree, known: &ServiceRow, waited: bool) -> Option<Home> {
     if !needs_home(spans, tree) {
         return None;
     }
@@ -101,12 +101,12 @@ fn home(service: &Arc<str>, spans: &[Arc<SpanFacts>], tree: &Tree, known: &Servi
 }
 
 /// Whether there is more than workflows and steps.
-pub(super) fn has_work(spans: &[Arc<SpanFacts>]) -> bool {
+pub(super) fn has_work(spans: &[SpanFacts]) -> bool {
     spans.iter().any(|s| matches!(s.class, SpanClass::Llm | SpanClass::Tool | SpanClass::Agent))
 }
 
 /// Whether something that counts has no agent yet.
-fn needs_home(spans: &[Arc<SpanFacts>], tree: &Tree) -> bool {
+fn needs_home(spans: &[SpanFacts], tree: &Tree) -> bool {
     let has_agents = spans.iter().any(|s| is_named(s));
     spans.iter().enumerate().filter(|(_, s)| s.agent.is_none()).any(|(i, span)| match span.class {
         SpanClass::Llm | SpanClass::Tool | SpanClass::Agent => true,

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::model::{
     AT_HOME, Activity, GIVEN_UP_MAX, Presence, ServiceAgents, ServiceRow, Signal, SpanFacts, TRACE_SPANS_MAX,
-    Timestamp, TraceDelta, TraceRow, TraceSpans, TraceTotals,
+    Timestamp, TraceRow, TraceSpans, TraceTotals,
 };
 use runs::Runs;
 use tree::{Index, Tree};
@@ -68,8 +68,10 @@ impl When<'_> {
 /// What one request changes.
 #[derive(Debug, PartialEq)]
 pub struct Folded {
-    /// What the store takes in.
-    pub delta: TraceDelta,
+    /// The spans that were there before are forgotten.
+    pub anew: bool,
+    /// The places of spans that were there before and changed.
+    pub changed: Vec<u32>,
     /// The name under which spans were counted for want of a better one, and the agent they turned out to be of.
     pub settled: Option<(Arc<str>, Arc<str>)>,
     /// What was learned about each agent, by name. Only agents about which something was learned.
@@ -84,10 +86,7 @@ pub fn possible_agents<'a>(
     incoming: Option<&'a TraceSpans>,
     known: Option<&'a ServiceRow>,
 ) -> impl Iterator<Item = &'a Arc<str>> {
-    let spans = incoming
-        .into_iter()
-        .flat_map(|i| &i.spans)
-        .chain(row.into_iter().flat_map(|row| &row.spans).map(|span| &**span));
+    let spans = incoming.into_iter().flat_map(|i| &i.spans).chain(row.into_iter().flat_map(|row| &row.spans));
     let named = spans.filter_map(|s| s.agent.as_ref()).filter(|name| ***name != *AT_HOME);
     let home = row.and_then(|r| r.head.home.as_ref()).map(|home| &home.agent);
     let services = row.map(|r| &r.head.service).into_iter().chain(incoming.map(|i| &i.service));
@@ -104,8 +103,8 @@ pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, wh
         // What was counted for an agent stays there: `update` keeps the agent.
         let mut span = SpanFacts::clone(earlier);
         span.update(later);
-        if span != **earlier {
-            before.replaced.insert(place, std::mem::replace(earlier, Arc::new(span)));
+        if span != *earlier {
+            before.replaced.insert(place, std::mem::replace(earlier, span));
         }
     }
     if added.is_empty() && before.replaced.is_empty() {
@@ -121,7 +120,12 @@ pub fn fold(row: &mut TraceRow, incoming: TraceSpans, known: &mut ServiceRow, wh
     }
     // Log records of a call are no second telling of it in another trace: they are another signal.
     let called = teller.signal == Signal::Spans && twins::mark(&mut added, known);
-    row.spans.extend(added.into_iter().map(Arc::new));
+    // Mostly a trace comes as a whole: then the list stays the one it came in.
+    if row.spans.is_empty() {
+        row.spans = added;
+    } else {
+        row.spans.append(&mut added);
+    }
     row.head.touched_at = when.now;
     row.head.abandoned = false;
     let mut folded = judge(row, before, known, when);
@@ -192,7 +196,7 @@ struct Before {
     /// Whether it was decided for which agent each counts.
     decided: Vec<bool>,
     /// Those that were replaced.
-    replaced: BTreeMap<usize, Arc<SpanFacts>>,
+    replaced: BTreeMap<usize, SpanFacts>,
 }
 
 impl Before {
@@ -203,7 +207,7 @@ impl Before {
 
     /// Whether what the span tells has not been told: it is new, or its agent was only now decided, or it has new facts.
     fn is_news(&self, i: usize, span: &SpanFacts) -> bool {
-        let is_other = |old: &Arc<SpanFacts>| {
+        let is_other = |old: &SpanFacts| {
             old.class != span.class || (old.failure.is_none() && span.failure.is_some()) || (old.open && !span.open)
         };
         span.agent.is_some()
@@ -250,9 +254,8 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
 
     let known_before = before.decided.len();
     let changed = spans[..known_before].iter().enumerate().filter(|(i, span)| before.is_changed(*i, span));
-    let changed = changed.map(|(i, span)| (i as u32, span.clone())).collect();
-    let delta = TraceDelta { head: head.clone(), anew: before.anew, changed, added: spans[known_before..].to_vec() };
-    Folded { delta, settled, activities, learned }
+    let changed = changed.map(|(i, _)| i as u32).collect();
+    Folded { anew: before.anew, changed, settled, activities, learned }
 }
 
 /// Whether a missing parent means a run that has not ended, and not a span that is never sent here.
@@ -264,7 +267,7 @@ fn tells_of_runs(known: &ServiceRow, named: &[Arc<str>]) -> bool {
 /// that was news.
 fn learn(
     known: &mut ServiceRow,
-    spans: &[Arc<SpanFacts>],
+    spans: &[SpanFacts],
     tree: &Tree,
     named: &[Arc<str>],
     service: &Arc<str>,

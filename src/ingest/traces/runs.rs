@@ -1,7 +1,5 @@
 //! The runs of a trace: where one begins, how it ended, and whether one was left without its end.
 
-use std::sync::Arc;
-
 use super::totals::{Place, agent_of};
 use super::tree::Tree;
 use crate::model::{SpanClass, SpanFacts, TraceHead};
@@ -25,7 +23,7 @@ struct Standing {
 }
 
 impl Runs {
-    pub fn of(head: &TraceHead, spans: &[Arc<SpanFacts>], tree: &Tree) -> Self {
+    pub fn of(head: &TraceHead, spans: &[SpanFacts], tree: &Tree) -> Self {
         let has_agents = spans.iter().any(|s| s.class == SpanClass::Agent);
         let mut runs = Self(vec![Standing::default(); spans.len()]);
         let counts_as_run = |i: usize| match spans[i].class {
@@ -53,7 +51,7 @@ impl Runs {
 
     /// A run also failed when an agent right inside it did, or when its last model call did and nothing went well since:
     /// several frameworks leave the outer span unset.
-    fn judge(&mut self, spans: &[Arc<SpanFacts>], tree: &Tree) {
+    fn judge(&mut self, spans: &[SpanFacts], tree: &Tree) {
         for &i in tree.order.iter().rev() {
             let own = &self.0[i];
             let Some(r) = own.run else { continue };
@@ -87,12 +85,12 @@ impl Runs {
     }
 
     /// Whether a run is told to have begun and not to have ended.
-    pub fn has_open(&self, spans: &[Arc<SpanFacts>]) -> bool {
+    pub fn has_open(&self, spans: &[SpanFacts]) -> bool {
         spans.iter().zip(&self.0).any(|(span, own)| own.is_run && span.open)
     }
 
     /// Whether span `i` is a run that is over: its end was told, or nothing more came for so long that there is none.
-    pub fn is_over(&self, head: &TraceHead, spans: &[Arc<SpanFacts>], i: usize) -> bool {
+    pub fn is_over(&self, head: &TraceHead, spans: &[SpanFacts], i: usize) -> bool {
         self.0[i].is_run && (!spans[i].open || head.abandoned)
     }
 
@@ -103,13 +101,13 @@ impl Runs {
 }
 
 /// The newest call of a run whose own span is missing: its process may have been killed.
-pub(super) fn unfinished(spans: &[Arc<SpanFacts>], tree: &Tree) -> Option<usize> {
+pub(super) fn unfinished(spans: &[SpanFacts], tree: &Tree) -> Option<usize> {
     let is_call = |i: &usize| matches!(spans[*i].class, SpanClass::Llm | SpanClass::Tool) && !spans[*i].twin;
     let newest = (0..spans.len()).filter(is_call).max_by_key(|i| (spans[*i].end, spans[*i].start, spans[*i].span))?;
     (tree.nodes[newest].open && !tree.nodes[newest].under_run).then_some(newest)
 }
 
 /// The newest call of a run that was given up, while its own span is still missing.
-pub(super) fn abandoned(head: &TraceHead, spans: &[Arc<SpanFacts>], tree: &Tree) -> Option<usize> {
+pub(super) fn abandoned(head: &TraceHead, spans: &[SpanFacts], tree: &Tree) -> Option<usize> {
     if head.abandoned { unfinished(spans, tree) } else { None }
 }

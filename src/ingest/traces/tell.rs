@@ -14,7 +14,7 @@ const ABANDONED: &str = "abandoned";
 /// What new spans tell, by agent.
 pub(super) fn tell(
     head: &TraceHead,
-    spans: &[Arc<SpanFacts>],
+    spans: &[SpanFacts],
     tree: &Tree,
     runs: &Runs,
     is_new: impl Fn(usize) -> bool,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Failure, Money, SpanClass, SpanId, Teller, ToolKey, TraceId, Usage};
+use crate::model::{Failure, Money, SpanClass, SpanId, Teller, ToolKey, TraceDelta, TraceId, Usage};
 
 fn span(id: u8, parent: u8, class: SpanClass) -> SpanFacts {
     SpanFacts {
@@ -61,8 +61,12 @@ fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<Arc<str>, Box<Activity>> {
             upsert: false,
             spans: spans.clone(),
         };
+        let before = row.spans.len();
         let Some(folded) = at(500, |when| fold(&mut row, incoming, &mut known, when)) else { continue };
-        stored.absorb(folded.delta);
+        stored.absorb(match folded.anew {
+            true => TraceDelta::whole(row.clone()),
+            false => TraceDelta::since(row.clone(), before, folded.changed),
+        });
         assert_eq!(stored, row, "the store comes to the same row");
         for (agent, a) in folded.activities {
             let sum = sums.entry(agent).or_default();

@@ -19,7 +19,7 @@ pub(super) fn agent_of<'a>(head: &'a TraceHead, span: &'a SpanFacts) -> Option<&
 /// What the whole trace amounts to, by agent. Spans that are held do not count yet.
 pub(super) fn totals(
     head: &TraceHead,
-    spans: &[Arc<SpanFacts>],
+    spans: &[SpanFacts],
     tree: &Tree,
     runs: &Runs,
 ) -> BTreeMap<Arc<str>, Box<TraceTotals>> {
@@ -96,7 +96,7 @@ pub(super) fn stands_alone(span: &SpanFacts) -> bool {
 }
 
 /// Whether span `i` is a tool right inside a span of the same tool: one execution told by two instrumentations.
-pub(super) fn is_same_tool(spans: &[Arc<SpanFacts>], tree: &Tree, i: usize) -> bool {
+pub(super) fn is_same_tool(spans: &[SpanFacts], tree: &Tree, i: usize) -> bool {
     let name = |i: usize| spans[i].tool.as_ref().filter(|_| spans[i].class == SpanClass::Tool).map(|t| &t.name);
     tree.nodes[i].parent.is_some_and(|p| name(p).is_some() && name(p) == name(i))
 }
@@ -117,7 +117,7 @@ struct Calls<'a> {
 }
 
 impl<'a> Calls<'a> {
-    fn of(spans: &'a [Arc<SpanFacts>], tree: &Tree) -> Self {
+    fn of(spans: &'a [SpanFacts], tree: &Tree) -> Self {
         let is_innermost = |i: &usize| {
             let span = &spans[*i];
             span.class == SpanClass::Llm && tree.nodes[*i].llm_below == 0 && !span.twin && !span.open
@@ -166,7 +166,7 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     /// Mostly one instrumentation tells of all calls, each with a response of its own: then no two can be one.
-    fn of(calls: &[usize], spans: &[Arc<SpanFacts>]) -> Self {
+    fn of(calls: &[usize], spans: &[SpanFacts]) -> Self {
         let same_scope = calls.windows(2).all(|pair| spans[pair[0]].scope == spans[pair[1]].scope);
         let mut responses: Vec<u64> = calls.iter().filter_map(|i| spans[*i].response).collect();
         responses.sort_unstable();
@@ -176,7 +176,7 @@ impl<'a> Known<'a> {
 
     /// The call that `span` tells again: the same response, or the same model and counts at the same time seen by
     /// another instrumentation.
-    fn find(&self, i: usize, span: &'a SpanFacts, spans: &[Arc<SpanFacts>]) -> Option<usize> {
+    fn find(&self, i: usize, span: &'a SpanFacts, spans: &[SpanFacts]) -> Option<usize> {
         if !self.is_needed {
             return None;
         }

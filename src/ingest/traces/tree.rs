@@ -1,14 +1,12 @@
 //! How the spans of a trace hang together, found in one pass: linear in the number of spans, whatever their shape.
 
-use std::sync::Arc;
-
 use crate::model::{SpanClass, SpanFacts, SpanId};
 
 /// Where each span is in a list, by its id. Sorted, because hashing so little takes longer.
 pub(super) struct Index(Vec<(SpanId, usize)>);
 
 impl Index {
-    pub fn of(spans: &[Arc<SpanFacts>]) -> Self {
+    pub fn of(spans: &[SpanFacts]) -> Self {
         let mut places: Vec<_> = spans.iter().enumerate().map(|(i, span)| (span.span, i)).collect();
         places.sort_unstable();
         Self(places)
@@ -45,10 +43,9 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub fn of(spans: &[Arc<SpanFacts>]) -> Self {
+    pub fn of(spans: &[SpanFacts]) -> Self {
         let index = Index::of(spans);
-        let place =
-            |span: &Arc<SpanFacts>| Node { parent: span.parent.and_then(|id| index.get(id)), ..Node::default() };
+        let place = |span: &SpanFacts| Node { parent: span.parent.and_then(|id| index.get(id)), ..Node::default() };
         let mut nodes: Vec<Node> = spans.iter().map(place).collect();
         let order = order(&mut nodes);
         let mut tree = Self { nodes, order };
@@ -57,7 +54,7 @@ impl Tree {
         tree
     }
 
-    fn look_up(&mut self, spans: &[Arc<SpanFacts>], index: &Index) {
+    fn look_up(&mut self, spans: &[SpanFacts], index: &Index) {
         for &i in &self.order {
             let Some(p) = self.nodes[i].parent else {
                 let missing = spans[i].parent.is_some_and(|id| index.get(id).is_none());
@@ -72,7 +69,7 @@ impl Tree {
         }
     }
 
-    fn look_down(&mut self, spans: &[Arc<SpanFacts>]) {
+    fn look_down(&mut self, spans: &[SpanFacts]) {
         for &i in self.order.iter().rev() {
             let node = &self.nodes[i];
             let Some(p) = node.parent else { continue };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::tables::{Tables, matches};
+use super::traces::pieces;
 use super::{
     AgentPage, AgentRow, AuditQuery, EventQuery, HistoryBefore, LoadSet, Loaded, PastPresence, RollupQuery, Store,
     StoreError, Transaction, WriteSet,
@@ -127,7 +128,8 @@ impl Transaction for Open {
             }
         }
         inner.administer(&mut writes);
-        inner.tables.apply(writes);
+        let traces = pieces(&mut writes);
+        inner.tables.apply(writes, traces);
         match fault {
             Some(_) => Err(StoreError::OutcomeUnknown("injected: committed, but the reply was lost".into())),
             None => Ok(()),
@@ -152,7 +154,7 @@ impl Store for MemoryStore {
     }
 
     async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
-        Ok(self.lock().tables.due_traces(now, limit))
+        Ok(self.lock().tables.traces.due(now, limit))
     }
 
     async fn due_instances(&self, now: Timestamp, limit: usize) -> Result<Vec<InstanceKey>, StoreError> {

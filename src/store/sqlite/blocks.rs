@@ -7,16 +7,18 @@ use std::ops::Range;
 
 use rusqlite::Connection;
 
-use super::compact;
 use super::rows::{decode, encode, unreadable};
 use crate::model::{DedupKey, Timestamp, TraceDelta, TraceKey};
-use crate::store::Forgotten;
+use crate::store::traces::Piece;
+use crate::store::{Forgotten, compact};
 
-/// The format of encoded spans: [`compact`].
-const SPANS_FORMAT: u8 = 4;
-/// The format before: field by field.
+/// The format of encoded spans: frames of [`compact`], one a trace.
+const SPANS_FORMAT: u8 = 5;
+/// The format before: all traces share their names.
+const SHARED_NAMES_FORMAT: u8 = 4;
+/// The format before that: field by field.
 const WIDE_SPANS_FORMAT: u8 = 3;
-/// The format before that has the keys in it, too.
+/// The format before those has the keys in it, too.
 const SPANS_AND_KEYS_FORMAT: u8 = 2;
 /// The format of encoded keys.
 const KEYS_FORMAT: u8 = 1;
@@ -28,7 +30,7 @@ const KEYS_BYTES_MAX: u64 = 40 << 20;
 pub const STEPS: u64 = 32;
 
 /// What one commit adds to the memory of what has been counted.
-pub type Block = (Vec<(TraceKey, TraceDelta)>, Vec<(DedupKey, Timestamp)>);
+pub type Block = (Vec<(TraceKey, Piece)>, Vec<(DedupKey, Timestamp)>);
 
 /// A block that was written.
 #[derive(Clone, Copy, Debug)]
@@ -141,12 +143,18 @@ impl Ledger {
 /// Writes a block: one per commit, never a row per span.
 pub fn write(
     db: &Connection,
-    traces: &[(TraceKey, TraceDelta)],
+    traces: &[(TraceKey, Piece)],
     dedup: &[(DedupKey, Timestamp)],
 ) -> rusqlite::Result<Written> {
-    let touched = traces.iter().map(|(_, delta)| delta.head.touched_at);
+    let touched = traces.iter().map(|(_, piece)| piece.touched_at);
     let newest = touched.chain(dedup.iter().map(|(_, at)| *at)).max().unwrap_or_default();
-    let body = if traces.is_empty() { Vec::new() } else { compact::write(traces, vec![SPANS_FORMAT]) };
+    let mut body = Vec::new();
+    if !traces.is_empty() {
+        // A key takes less than 32 bytes, with what goes before and after it.
+        body.reserve_exact(1 + traces.iter().map(|(_, piece)| piece.bytes.len() + 32).sum::<usize>());
+        body.push(SPANS_FORMAT);
+        traces.iter().for_each(|(key, piece)| compact::frame(*key, &piece.bytes, &mut body));
+    }
     let keys = if dedup.is_empty() { Vec::new() } else { encode(KEYS_FORMAT, &by_time(dedup))? };
     let (spans_bytes, keys_bytes) = (body.len() as u64, keys.len() as u64);
     db.prepare_cached(
@@ -164,16 +172,27 @@ fn by_time(dedup: &[(DedupKey, Timestamp)]) -> Vec<(Timestamp, Vec<[u8; 16]>)> {
 }
 
 fn read_spans(id: i64, body: &[u8]) -> rusqlite::Result<Block> {
-    match body.first() {
-        None => Ok(Block::default()),
-        Some(&SPANS_AND_KEYS_FORMAT) => decode("memory block", id, SPANS_AND_KEYS_FORMAT, body),
-        Some(&WIDE_SPANS_FORMAT) => Ok((decode("memory block", id, WIDE_SPANS_FORMAT, body)?, Vec::new())),
-        Some(&SPANS_FORMAT) => match compact::read(&body[1..]) {
-            Some(traces) => Ok((traces, Vec::new())),
-            None => Err(unreadable("memory block", id, "damaged")),
-        },
-        Some(format) => Err(unreadable("memory block", id, &format!("format {format} is unknown"))),
-    }
+    type Deltas = Vec<(TraceKey, TraceDelta)>;
+    let pieces = |deltas: Deltas| deltas.iter().map(|(key, delta)| (*key, Piece::of(delta))).collect();
+    let damaged = || unreadable("memory block", id, "damaged");
+    Ok(match body.first() {
+        None => Block::default(),
+        Some(&SPANS_AND_KEYS_FORMAT) => {
+            let (deltas, keys) = decode::<(Deltas, _)>("memory block", id, SPANS_AND_KEYS_FORMAT, body)?;
+            (pieces(deltas), keys)
+        }
+        Some(&WIDE_SPANS_FORMAT) => (pieces(decode("memory block", id, WIDE_SPANS_FORMAT, body)?), Vec::new()),
+        Some(&SHARED_NAMES_FORMAT) => (pieces(compact::read_block_before(&body[1..]).ok_or_else(damaged)?), Vec::new()),
+        Some(&SPANS_FORMAT) => {
+            let (mut frames, mut traces) = (&body[1..], Vec::new());
+            while !frames.is_empty() {
+                let (key, bytes) = compact::next_frame(&mut frames).ok_or_else(damaged)?;
+                traces.push((key, Piece::read(bytes).ok_or_else(damaged)?));
+            }
+            (traces, Vec::new())
+        }
+        Some(format) => return Err(unreadable("memory block", id, &format!("format {format} is unknown"))),
+    })
 }
 
 fn read_keys(id: i64, keys: &[u8]) -> rusqlite::Result<Vec<(DedupKey, Timestamp)>> {

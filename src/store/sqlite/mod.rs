@@ -2,7 +2,6 @@
 //! one reader for what is not in memory, and a lock file against a second process.
 
 mod blocks;
-mod compact;
 mod keyfile;
 mod records;
 mod rows;
@@ -20,6 +19,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::tables::{ENDED_COMMANDS_MAX, INSTANCES_MAX, SERVICES_MAX, Tables};
+use super::traces::pieces;
 use super::{
     AgentPage, AgentRow, AuditQuery, EventQuery, Forgotten, HistoryBefore, LoadSet, Loaded, PastPresence, RollupQuery,
     Store, StoreError, Transaction, WriteSet,
@@ -108,7 +108,7 @@ impl SqliteStore {
             expiring.into_iter().filter(|key| !copies.contains_key(key)).collect()
         };
         for keys in expiring.chunks(TRACES_PER_COPY) {
-            let traces = self.tables().whole_traces(keys, before);
+            let traces = self.tables().traces.whole(keys, before);
             if traces.is_empty() {
                 continue;
             }
@@ -131,7 +131,7 @@ impl SqliteStore {
         let _turn = self.turn.clone().lock_owned().await;
         self.copy_long_traces(expiring, before).await?;
         self.writer.run(move |db| blocks::empty(db, Kind::Spans, ids)).await?;
-        self.tables.write().unwrap_or_else(PoisonError::into_inner).sweep_traces(before);
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).traces.sweep(before);
         self.ledgers().spans.forget(before.0);
         Ok(Some(going))
     }
@@ -187,7 +187,7 @@ fn read_tables(db: &Connection, ledgers: &mut Ledgers) -> rusqlite::Result<Table
     rows::read_agents(db, |row| tables.put_agent(Arc::new(row)))?;
     blocks::read(db, |block, (traces, dedup)| {
         ledgers.add(block);
-        tables.apply(WriteSet { traces, dedup, ..WriteSet::default() });
+        tables.apply(WriteSet { dedup, ..WriteSet::default() }, traces);
     })?;
     for (key, row) in rows::read_services(db, SERVICES_MAX)? {
         tables.put_service(key, Arc::new(row));
@@ -195,7 +195,7 @@ fn read_tables(db: &Connection, ledgers: &mut Ledgers) -> rusqlite::Result<Table
     for (key, row) in rows::read_instances(db, INSTANCES_MAX)? {
         tables.put_instance(key, Arc::new(row));
     }
-    tables.apply(WriteSet { projects: rows::read_project_states(db)?, ..WriteSet::default() });
+    tables.apply(WriteSet { projects: rows::read_project_states(db)?, ..WriteSet::default() }, Vec::new());
     for command in rows::read_commands(db, ENDED_COMMANDS_MAX)? {
         tables.put_command(command);
     }
@@ -234,10 +234,11 @@ impl Transaction for Open {
         Ok(self.tables.write().unwrap_or_else(PoisonError::into_inner).load(&set))
     }
 
-    async fn commit(self: Box<Self>, writes: WriteSet) -> Result<(), StoreError> {
+    async fn commit(self: Box<Self>, mut writes: WriteSet) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
         }
+        let traces = pieces(&mut writes);
         let cold: Vec<bool> = {
             let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
             let is_cold = |row: &Arc<AgentRow>| {
@@ -250,12 +251,12 @@ impl Transaction for Open {
         let Self { tables, writer, ledgers, turn } = *self;
         // On the writing thread: should the caller stop waiting, memory still follows what is on disk, and the next
         // transaction begins only then.
-        let taken = move |writes, block: Option<Written>| {
+        let taken = move |writes, traces, block: Option<Written>| {
             block.into_iter().for_each(|block| ledgers.lock().unwrap_or_else(PoisonError::into_inner).add(block));
-            tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes);
+            tables.write().unwrap_or_else(PoisonError::into_inner).apply(writes, traces);
             drop(turn);
         };
-        writer.commit(writes, cold, taken).await
+        writer.commit(writes, traces, cold, taken).await
     }
 }
 
@@ -277,7 +278,7 @@ impl Store for SqliteStore {
     }
 
     async fn due_traces(&self, now: Timestamp, limit: usize) -> Result<Vec<(TraceKey, Arc<str>)>, StoreError> {
-        Ok(self.tables().due_traces(now, limit))
+        Ok(self.tables().traces.due(now, limit))
     }
 
     async fn due_instances(&self, now: Timestamp, limit: usize) -> Result<Vec<InstanceKey>, StoreError> {

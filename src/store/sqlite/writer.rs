@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::blocks::{self, Written};
 use super::{failed, records, rows};
+use crate::store::traces::Pieces;
 use crate::store::{StoreError, WriteSet};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -40,21 +41,22 @@ impl Writer {
     }
 
     /// Makes `writes` durable and hands them to `taken`, with the block they made; this happens even when the caller stops
-    /// waiting. `cold[i]`
-    /// tells that agent `i` is new or has a new name or new settings.
+    /// waiting. What changed of traces is in `traces`. `cold[i]` tells that agent `i` is new or has a new name or new
+    /// settings.
     pub async fn commit(
         &self,
         writes: WriteSet,
+        traces: Pieces,
         cold: Vec<bool>,
-        taken: impl FnOnce(WriteSet, Option<Written>) + Send + 'static,
+        taken: impl FnOnce(WriteSet, Pieces, Option<Written>) + Send + 'static,
     ) -> Result<(), StoreError> {
         let broken = self.broken.clone();
         self.send(move |db| {
-            let result = write(db, &writes, &cold);
+            let result = write(db, &writes, &traces, &cold);
             if matches!(result, Err(StoreError::OutcomeUnknown(_))) {
                 broken.store(true, Ordering::SeqCst);
             }
-            result.map(|block| taken(writes, block))
+            result.map(|block| taken(writes, traces, block))
         })
         .await
     }
@@ -96,9 +98,14 @@ impl Drop for Writer {
     }
 }
 
-fn write(db: &mut Connection, writes: &WriteSet, cold: &[bool]) -> Result<Option<Written>, StoreError> {
+fn write(
+    db: &mut Connection,
+    writes: &WriteSet,
+    traces: &Pieces,
+    cold: &[bool],
+) -> Result<Option<Written>, StoreError> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| failed(&e))?;
-    let block = fill(&transaction, writes, cold).map_err(|e| failed(&e))?;
+    let block = fill(&transaction, writes, traces, cold).map_err(|e| failed(&e))?;
     transaction.commit().map_err(|e| match e.sqlite_error_code() {
         // Nothing was written in these cases; in all others (an fsync error, say) nobody knows.
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => failed(&e),
@@ -107,7 +114,7 @@ fn write(db: &mut Connection, writes: &WriteSet, cold: &[bool]) -> Result<Option
     Ok(block)
 }
 
-fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<Option<Written>> {
+fn fill(db: &Connection, writes: &WriteSet, traces: &Pieces, cold: &[bool]) -> rusqlite::Result<Option<Written>> {
     records::write_before_agents(db, writes)?;
     {
         let mut agent = db.prepare_cached(
@@ -128,8 +135,8 @@ fn fill(db: &Connection, writes: &WriteSet, cold: &[bool]) -> rusqlite::Result<O
         }
     }
     records::write_after_agents(db, writes)?;
-    let is_remembered = !writes.traces.is_empty() || !writes.dedup.is_empty();
-    let block = is_remembered.then(|| blocks::write(db, &writes.traces, &writes.dedup)).transpose()?;
+    let is_remembered = !traces.is_empty() || !writes.dedup.is_empty();
+    let block = is_remembered.then(|| blocks::write(db, traces, &writes.dedup)).transpose()?;
     for (key, row) in &writes.services {
         rows::write_service(db, key, row)?;
     }

@@ -65,8 +65,8 @@ prop_compose! {
         counted in proptest::collection::btree_map(name(), totals(), 0..3),
         home in proptest::option::of((name(), any::<bool>())),
         flags in any::<(bool, bool)>(),
-        changed in proptest::collection::btree_map(any::<u32>(), span().prop_map(Arc::new), 0..3),
-        added in proptest::collection::vec(span().prop_map(Arc::new), 0..5),
+        changed in proptest::collection::btree_map(any::<u32>(), span(), 0..3),
+        added in proptest::collection::vec(span(), 0..5),
     ) -> TraceDelta {
         let home = home.map(|(agent, provisional)| Home { agent, provisional });
         let (touched_at, held_since, deadline) = times;
@@ -81,18 +81,73 @@ fn key() -> impl Strategy<Value = TraceKey> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again(traces in proptest::collection::vec((key(), delta()), 0..4)) {
-        let bytes = write(&traces, Vec::new());
-        prop_assert_eq!(read(&bytes), Some(traces));
+    fn what_is_written_is_read_again(delta in delta()) {
+        let bytes = write(&delta, Vec::new());
+        prop_assert_eq!(read(&bytes), Some(delta));
         for end in 0..bytes.len() {
             prop_assert_eq!(read(&bytes[..end]), None, "cut at {}", end);
         }
     }
 
     #[test]
-    fn damaged_bytes_are_refused_or_read_but_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = read(&bytes);
+    fn frames_follow_one_another(traces in proptest::collection::vec((key(), proptest::collection::vec(any::<u8>(), 0..300)), 0..4)) {
+        let mut bytes = Vec::new();
+        traces.iter().for_each(|(key, delta)| frame(*key, delta, &mut bytes));
+        let mut rest = &bytes[..];
+        for (key, delta) in &traces {
+            prop_assert_eq!(next_frame(&mut rest), Some((*key, &delta[..])));
+        }
+        prop_assert!(rest.is_empty());
+        prop_assert_eq!(next_frame(&mut rest), None);
+        for end in 0..traces.first().map_or(0, |_| bytes.len()) {
+            let (mut cut, mut whole) = (&bytes[..end], 0);
+            while next_frame(&mut cut).is_some() {
+                whole += 1;
+            }
+            prop_assert!(whole < traces.len(), "cut at {}", end);
+        }
     }
+
+    #[test]
+    fn blocks_of_the_form_before_are_read(traces in proptest::collection::vec((key(), delta()), 0..4)) {
+        let bytes = write_block_before(&traces);
+        prop_assert_eq!(read_block_before(&bytes), Some(traces));
+        for end in 0..bytes.len() {
+            prop_assert_eq!(read_block_before(&bytes[..end]), None, "cut at {}", end);
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_read_but_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = (read(&bytes), read_block_before(&bytes), next_frame(&mut &bytes[..]));
+    }
+}
+
+/// As the release before wrote blocks: names and times go on from trace to trace.
+fn write_block_before(traces: &[(TraceKey, TraceDelta)]) -> Vec<u8> {
+    let mut out = Out { bytes: Vec::new(), names: Vec::new(), time: 0 };
+    out.number(traces.len() as u64);
+    for (key, delta) in traces {
+        out.signed(key.project.0);
+        out.bytes.extend_from_slice(&key.trace.0);
+        out.delta(delta);
+    }
+    out.bytes
+}
+
+/// A name that is far back is written again, so that many names are not compared with many.
+#[test]
+fn many_names_are_read_again() {
+    let span = |n: u8| SpanFacts {
+        span: SpanId([1 + n; 8]),
+        agent: Some("bot".into()),
+        model: Some(format!("model {}", n % 40).into()),
+        ..SpanFacts::default()
+    };
+    let delta = TraceDelta { added: (0..200).map(span).collect(), ..TraceDelta::default() };
+    let bytes = write(&delta, Vec::new());
+    assert_eq!(read(&bytes), Some(delta));
+    assert!(bytes.windows(3).filter(|name| name == b"bot").count() < 10, "most spans name it by its number");
 }
 
 /// What the format is for.
@@ -111,9 +166,8 @@ fn a_usual_span_takes_a_third_of_what_it_would_field_by_field() {
         end: Timestamp(1_795_000_000_900_000 + i64::from(n) * 1_000_000),
         ..SpanFacts::default()
     };
-    let added: Vec<_> = (0..10).map(|n| Arc::new(span(n))).collect();
+    let added: Vec<_> = (0..10).map(span).collect();
     let delta = TraceDelta { added, ..TraceDelta::default() };
-    let traces = [(TraceKey { project: ProjectId(1), trace: TraceId([1; 16]) }, delta)];
-    let (compact, wide) = (write(&traces, Vec::new()).len(), postcard::to_stdvec(&traces).unwrap().len());
+    let (compact, wide) = (write(&delta, Vec::new()).len(), postcard::to_stdvec(&delta).unwrap().len());
     assert!(compact * 5 / 2 < wide, "{compact} bytes against {wide}");
 }

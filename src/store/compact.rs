@@ -1,12 +1,12 @@
-//! Spans as they lie in memory blocks: names once a block, times as differences, and of each span only what it has. A span
-//! takes less than half of what it would field by field.
+//! What commits change of traces, as bytes: of one trace each name once, times as differences, and of each span only what it
+//! has. A span takes a fifth of the room that it takes as a value, in memory as on disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    CostOrigin, Failure, Home, Money, ProjectId, QuickMap, SpanClass, SpanFacts, SpanId, Timestamp, ToolKey,
-    TraceDelta, TraceHead, TraceId, TraceKey, TraceTotals, Usage,
+    CostOrigin, Failure, Home, Money, ProjectId, SpanClass, SpanFacts, SpanId, Timestamp, ToolKey, TraceDelta,
+    TraceHead, TraceId, TraceKey, TraceTotals, Usage,
 };
 
 /// The classes, each by its place.
@@ -43,66 +43,86 @@ mod has {
     pub const CLASS_SHIFT: u32 = 16;
 }
 
-/// Encodes the spans of one block, after what is in `out`.
-pub fn write(traces: &[(TraceKey, TraceDelta)], out: Vec<u8>) -> Vec<u8> {
-    let mut out = Out { bytes: out, names: QuickMap::default(), last: None, time: 0 };
-    out.number(traces.len() as u64);
-    for (key, delta) in traces {
-        out.signed(key.project.0);
-        out.bytes.extend_from_slice(&key.trace.0);
-        out.bytes.push(u8::from(delta.anew));
-        out.head(&delta.head);
-        out.number(delta.changed.len() as u64);
-        let mut parent = None;
-        for (place, span) in &delta.changed {
-            out.number(u64::from(*place));
-            out.span(span, &mut parent);
-        }
-        out.number(delta.added.len() as u64);
-        delta.added.iter().for_each(|span| out.span(span, &mut parent));
-    }
+/// Encodes what changed of one trace, after what is in `out`.
+pub fn write(delta: &TraceDelta, out: Vec<u8>) -> Vec<u8> {
+    let mut out = Out { bytes: out, names: Vec::new(), time: 0 };
+    out.delta(delta);
     out.bytes
 }
 
 /// Decodes what [`write`] wrote; `None` when it is anything else.
-pub fn read(bytes: &[u8]) -> Option<Vec<(TraceKey, TraceDelta)>> {
+pub fn read(bytes: &[u8]) -> Option<TraceDelta> {
+    let mut from = In { bytes, names: Vec::new(), time: 0 };
+    let delta = from.delta()?;
+    from.bytes.is_empty().then_some(delta)
+}
+
+/// Decodes a block of the form before, in which all traces share the names and the last time.
+pub fn read_block_before(bytes: &[u8]) -> Option<Vec<(TraceKey, TraceDelta)>> {
     let mut from = In { bytes, names: Vec::new(), time: 0 };
     let traces = from.number()?;
     // Not reserved by what damaged bytes say.
     let mut found = Vec::new();
     for _ in 0..traces {
-        let key = TraceKey { project: ProjectId(from.signed()?), trace: TraceId(from.chunk()?) };
-        let anew = from.flag()?;
-        let head = from.head()?;
-        let (mut changed, mut added, mut parent) = (BTreeMap::new(), Vec::new(), None);
-        for _ in 0..from.number()? {
-            let place = u32::try_from(from.number()?).ok()?;
-            changed.insert(place, Arc::new(from.span(&mut parent)?));
-        }
-        for _ in 0..from.number()? {
-            added.push(Arc::new(from.span(&mut parent)?));
-        }
-        found.push((key, TraceDelta { head, anew, changed, added }));
+        found.push((from.key()?, from.delta()?));
     }
     from.bytes.is_empty().then_some(found)
 }
 
+/// Puts the key of a trace and what changed of it after what is in `out`, so that many can follow one another.
+pub fn frame(key: TraceKey, delta: &[u8], out: &mut Vec<u8>) {
+    number(key.project.0.cast_unsigned(), out);
+    out.extend_from_slice(&key.trace.0);
+    number(delta.len() as u64, out);
+    out.extend_from_slice(delta);
+}
+
+/// Takes the first one off `frames`, which [`frame`] made; `None` when they are anything else.
+pub fn next_frame<'a>(frames: &mut &'a [u8]) -> Option<(TraceKey, &'a [u8])> {
+    let mut from = In { bytes: frames, names: Vec::new(), time: 0 };
+    let project = ProjectId(from.number()?.cast_signed());
+    let key = TraceKey { project, trace: TraceId(from.chunk()?) };
+    let length = usize::try_from(from.number()?).ok()?;
+    let (delta, rest) = from.bytes.split_at_checked(length)?;
+    *frames = rest;
+    Some((key, delta))
+}
+
+fn number(mut n: u64, out: &mut Vec<u8>) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
 struct Out<'a> {
     bytes: Vec<u8>,
-    names: QuickMap<&'a Arc<str>, u64>,
-    /// The name written last.
-    last: Option<(&'a Arc<str>, u64)>,
+    /// The names written, by their number.
+    names: Vec<&'a Arc<str>>,
     /// The time written last.
     time: i64,
 }
 
+/// How many names are compared before one is written again: traces name a few things.
+const NAMES_COMPARED_MAX: usize = 32;
+
 impl<'a> Out<'a> {
-    fn number(&mut self, mut n: u64) {
-        while n >= 0x80 {
-            self.bytes.push(n as u8 | 0x80);
-            n >>= 7;
+    fn delta(&mut self, delta: &'a TraceDelta) {
+        self.bytes.push(u8::from(delta.anew));
+        self.head(&delta.head);
+        self.number(delta.changed.len() as u64);
+        let mut parent = None;
+        for (place, span) in &delta.changed {
+            self.number(u64::from(*place));
+            self.span(span, &mut parent);
         }
-        self.bytes.push(n as u8);
+        self.number(delta.added.len() as u64);
+        delta.added.iter().for_each(|span| self.span(span, &mut parent));
+    }
+
+    fn number(&mut self, n: u64) {
+        number(n, &mut self.bytes);
     }
 
     /// Small ones of either sign are short.
@@ -122,17 +142,17 @@ impl<'a> Out<'a> {
 
     /// The number of the name; where that is new, the name.
     fn name(&mut self, name: &'a Arc<str>) {
-        if let Some((last, number)) = self.last
-            && Arc::ptr_eq(last, name)
-        {
-            return self.number(number);
-        }
-        let new = self.names.len() as u64;
-        let number = *self.names.entry(name).or_insert(new);
-        self.last = Some((name, number));
-        self.number(number);
-        if number == new {
-            self.text(name);
+        let from = self.names.len().saturating_sub(NAMES_COMPARED_MAX);
+        let near = &self.names[from..];
+        // Mostly it is the very same text in memory.
+        let same = near.iter().position(|known| Arc::ptr_eq(known, name));
+        match same.or_else(|| near.iter().position(|known| *known == name)) {
+            Some(place) => self.number((from + place) as u64),
+            None => {
+                self.number(self.names.len() as u64);
+                self.text(name);
+                self.names.push(name);
+            }
         }
     }
 
@@ -241,6 +261,23 @@ struct In<'a> {
 }
 
 impl In<'_> {
+    fn key(&mut self) -> Option<TraceKey> {
+        Some(TraceKey { project: ProjectId(self.signed()?), trace: TraceId(self.chunk()?) })
+    }
+
+    fn delta(&mut self) -> Option<TraceDelta> {
+        let (anew, head) = (self.flag()?, self.head()?);
+        let (mut changed, mut added, mut parent) = (BTreeMap::new(), Vec::new(), None);
+        for _ in 0..self.number()? {
+            let place = u32::try_from(self.number()?).ok()?;
+            changed.insert(place, self.span(&mut parent)?);
+        }
+        for _ in 0..self.number()? {
+            added.push(self.span(&mut parent)?);
+        }
+        Some(TraceDelta { head, anew, changed, added })
+    }
+
     fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.bytes.split_first()?;
         self.bytes = rest;

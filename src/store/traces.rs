@@ -1,0 +1,199 @@
+//! Traces in memory, as the encoded pieces that commits made of them: a fifth of what they take as values, allocated once a
+//! trace and commit, and decoded only when more of a trace comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{WriteSet, compact};
+use crate::model::{QuickMap, Timestamp, TraceDelta, TraceKey, TraceRow};
+
+/// How much room remembered traces may take over all projects, in bytes. Beyond it the traces touched longest ago are
+/// forgotten, so that a flood of spans cannot take all memory; a span of such a trace that is sent again would count again.
+pub const TRACES_BYTES_MAX: usize = 128 << 20;
+
+/// What a trace takes beside its pieces, in bytes: its places in the tables, and what the allocator adds.
+const TRACE_BYTES: usize = 192;
+/// What a piece takes beside its bytes.
+const PIECE_BYTES: usize = 32;
+
+/// What one commit changed of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// When it was.
+    pub touched_at: Timestamp,
+    /// When the trace must be looked at, and its service; `None` when never.
+    deadline: Option<(Timestamp, Arc<str>)>,
+    /// What was before is forgotten.
+    anew: bool,
+    /// A [`TraceDelta`], encoded.
+    pub bytes: Box<[u8]>,
+}
+
+/// What a commit changed of traces, each at most once.
+pub type Pieces = Vec<(TraceKey, Piece)>;
+
+/// Takes what changed of traces out of a write set.
+pub fn pieces(writes: &mut WriteSet) -> Pieces {
+    let mut buffer = Vec::new();
+    let mut piece = |(key, delta): (TraceKey, TraceDelta)| {
+        buffer.clear();
+        buffer = compact::write(&delta, std::mem::take(&mut buffer));
+        (key, Piece::with(&delta, &buffer))
+    };
+    std::mem::take(&mut writes.traces).into_iter().map(&mut piece).collect()
+}
+
+impl Piece {
+    /// Encodes `delta`.
+    pub fn of(delta: &TraceDelta) -> Self {
+        Self::with(delta, &compact::write(delta, Vec::new()))
+    }
+
+    /// Of encoded bytes; `None` when they are damaged.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        Some(Self::with(&compact::read(bytes)?, bytes))
+    }
+
+    fn with(delta: &TraceDelta, bytes: &[u8]) -> Self {
+        let head = &delta.head;
+        Self {
+            touched_at: head.touched_at,
+            deadline: (head.deadline < Timestamp::MAX).then(|| (head.deadline, head.service.clone())),
+            anew: delta.anew,
+            bytes: bytes.into(),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.bytes.len() + PIECE_BYTES
+    }
+}
+
+/// The traces that are remembered.
+#[derive(Debug, Default)]
+pub struct Traces {
+    kept: QuickMap<TraceKey, Kept>,
+    /// The traces by when they were touched last.
+    touched: BTreeSet<(Timestamp, TraceKey)>,
+    /// Those that must be looked at, by when; and their services.
+    deadlines: BTreeMap<(Timestamp, TraceKey), Arc<str>>,
+    /// What all of it weighs.
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    touched_at: Timestamp,
+    deadline: Option<Timestamp>,
+    /// The first piece, and those after it: mostly there are none.
+    first: Box<[u8]>,
+    later: Vec<Box<[u8]>>,
+    bytes: usize,
+}
+
+impl Traces {
+    /// The trace, put together from its pieces.
+    pub fn get(&self, key: &TraceKey) -> Option<TraceRow> {
+        let kept = self.kept.get(key)?;
+        let mut row = TraceRow::default();
+        for piece in std::iter::once(&kept.first).chain(&kept.later) {
+            // Encoded by this program, or read and checked when the store was opened.
+            row.absorb(compact::read(piece)?);
+        }
+        Some(row)
+    }
+
+    /// Adds what a commit changed.
+    pub fn put(&mut self, key: TraceKey, piece: Piece) {
+        let weight = piece.weight();
+        let Piece { touched_at, deadline, anew, bytes } = piece;
+        let at = deadline.as_ref().map(|(at, _)| *at);
+        let is_new = !self.kept.contains_key(&key);
+        let kept = self.kept.entry(key).or_default();
+        if is_new || anew {
+            self.bytes -= kept.bytes;
+            (kept.first, kept.later, kept.bytes) = (bytes, Vec::new(), TRACE_BYTES);
+            self.bytes += kept.bytes;
+        } else {
+            kept.later.push(bytes);
+        }
+        kept.bytes += weight;
+        self.bytes += weight;
+        if is_new || kept.touched_at != touched_at {
+            self.touched.remove(&(kept.touched_at, key));
+            self.touched.insert((touched_at, key));
+            kept.touched_at = touched_at;
+        }
+        if kept.deadline != at {
+            kept.deadline.into_iter().for_each(|before| drop(self.deadlines.remove(&(before, key))));
+            deadline.into_iter().for_each(|(at, service)| drop(self.deadlines.insert((at, key), service)));
+            kept.deadline = at;
+        }
+        while self.bytes > TRACES_BYTES_MAX
+            && let Some((_, oldest)) = self.touched.first().copied()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, key: TraceKey) {
+        if let Some(kept) = self.kept.remove(&key) {
+            self.touched.remove(&(kept.touched_at, key));
+            kept.deadline.into_iter().for_each(|at| drop(self.deadlines.remove(&(at, key))));
+            self.bytes -= kept.bytes;
+        }
+    }
+
+    /// Traces whose deadline is `now` or earlier, the oldest first, each with its service.
+    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<(TraceKey, Arc<str>)> {
+        let due = self.deadlines.iter().take_while(|((at, _), _)| *at <= now).take(limit);
+        due.map(|((_, key), service)| (*key, service.clone())).collect()
+    }
+
+    /// Those of `keys` that were touched at `since` or later, each as one piece that tells all of it.
+    pub fn whole(&self, keys: &[TraceKey], since: Timestamp) -> Pieces {
+        let recent = keys.iter().filter(|key| self.kept.get(key).is_some_and(|kept| kept.touched_at >= since));
+        recent.filter_map(|key| Some((*key, Piece::of(&TraceDelta::whole(self.get(key)?))))).collect()
+    }
+
+    /// Forgets traces untouched since `before`.
+    pub fn sweep(&mut self, before: Timestamp) {
+        while let Some((touched, oldest)) = self.touched.first().copied()
+            && touched < before
+        {
+            self.forget(oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ProjectId, SpanFacts, SpanId, TraceHead, TraceId};
+
+    /// A flood of spans: the traces touched longest ago make room.
+    #[test]
+    fn spans_are_bounded_over_all_traces() {
+        let span = SpanFacts { span: SpanId([1; 8]), ..SpanFacts::default() };
+        let mut traces = Traces::default();
+        let key = |n: u64| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            TraceKey { project: ProjectId(1), trace: TraceId(id) }
+        };
+        let piece = |n: u64| {
+            let head =
+                TraceHead { service: "s".into(), touched_at: Timestamp::from_secs(n as i64), ..TraceHead::default() };
+            Piece::of(&TraceDelta { head, added: vec![span.clone(); 4096], ..TraceDelta::default() })
+        };
+        let enough = (TRACES_BYTES_MAX / piece(0).weight() + 10) as u64;
+        for n in 0..enough {
+            traces.put(key(n), piece(n));
+            assert!(traces.bytes <= TRACES_BYTES_MAX);
+        }
+        assert!(traces.get(&key(0)).is_none() && traces.get(&key(enough - 1)).is_some());
+        assert_eq!(traces.touched.len(), traces.kept.len());
+        traces.sweep(Timestamp::MAX);
+        assert_eq!((traces.bytes, traces.touched.len(), traces.deadlines.len()), (0, 0, 0));
+    }
+}
