@@ -9,11 +9,10 @@ mod bundled;
 mod litellm;
 mod rates;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::model::{Money, Timestamp};
+use crate::model::{Money, QuickMap, Timestamp};
 
 pub use bundled::Bundled;
 pub use litellm::{Litellm, PriceFileError};
@@ -21,6 +20,8 @@ pub use rates::Rates;
 
 /// How many models are remembered; beyond it the memory starts anew.
 const REMEMBERED_MAX: usize = 4096;
+/// For how many providers and hours what a model costs is remembered; beyond it, too.
+const ANSWERS_MAX: usize = 64;
 /// Names longer than this, in bytes, are no models.
 const MODEL_BYTES_MAX: usize = 200;
 /// Prices may depend on the hour: what was worked out holds for this long, in seconds of the call's own time.
@@ -52,11 +53,17 @@ pub struct Tokens {
 #[derive(Clone)]
 pub struct Prices {
     lists: Arc<[Box<dyn PriceList>]>,
-    remembered: Arc<RwLock<HashMap<Key, Remembered>>>,
+    /// By model: it is looked up for every call, and so that nothing need be allocated.
+    remembered: Arc<RwLock<QuickMap<String, Vec<Answer>>>>,
 }
 
-/// Provider, model and the hour of the call.
-type Key = (Option<String>, String, i64);
+/// What was found out of a model, for a provider and the hour of the call.
+#[derive(Clone, Debug)]
+struct Answer {
+    provider: Option<String>,
+    hour: i64,
+    found: Remembered,
+}
 
 /// What is known of a model.
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +104,13 @@ impl Prices {
         if model.is_empty() || model.len() > MODEL_BYTES_MAX || self.lists.is_empty() {
             return None;
         }
-        let key = (provider.map(str::to_owned), model.to_owned(), at.0.div_euclid(HOLDS_SECS * 1_000_000));
-        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        match remembered.unwrap_or_else(|| self.remember(key, at)) {
+        let hour = at.0.div_euclid(HOLDS_SECS * 1_000_000);
+        let remembered = {
+            let known = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
+            let is_it = |answer: &&Answer| answer.hour == hour && answer.provider.as_deref() == provider;
+            known.get(model).and_then(|answers| answers.iter().rev().find(is_it)).map(|answer| answer.found)
+        };
+        match remembered.unwrap_or_else(|| self.remember(provider, model, hour, at)) {
             Remembered::Unknown => None,
             Remembered::Rates(rates) => rates.cost(tokens),
             Remembered::Ask(list) => self.lists[list].cost(provider, model, tokens, at),
@@ -111,8 +122,7 @@ impl Prices {
         self.cost(provider, model, &Tokens::default(), at).is_some()
     }
 
-    fn remember(&self, key: Key, at: Timestamp) -> Remembered {
-        let (provider, model) = (key.0.as_deref(), key.1.as_str());
+    fn remember(&self, provider: Option<&str>, model: &str, hour: i64, at: Timestamp) -> Remembered {
         let knows = |list: &dyn PriceList| list.cost(provider, model, &Tokens::default(), at).is_some();
         let found = match self.lists.iter().position(|list| knows(&**list)) {
             None => Remembered::Unknown,
@@ -122,7 +132,11 @@ impl Prices {
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
-        remembered.insert(key, found);
+        let answers = remembered.entry(model.to_owned()).or_default();
+        if answers.len() >= ANSWERS_MAX {
+            answers.clear();
+        }
+        answers.push(Answer { provider: provider.map(str::to_owned), hour, found });
         found
     }
 }

@@ -1,7 +1,8 @@
 //! Traces in memory, as the encoded pieces that commits made of them: a fifth of what they take as values, allocated once a
 //! trace and commit, and decoded only when more of a trace comes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{WriteSet, compact};
@@ -15,6 +16,9 @@ pub const TRACES_BYTES_MAX: usize = 128 << 20;
 const TRACE_BYTES: usize = 192;
 /// What a piece takes beside its bytes.
 const PIECE_BYTES: usize = 32;
+
+/// How many times may be passed over beside those of the traces themselves, before they are sorted out.
+const PASSED_OVER_MAX: usize = 1024;
 
 /// What one commit changed of a trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +77,8 @@ impl Piece {
 #[derive(Debug, Default)]
 pub struct Traces {
     kept: QuickMap<TraceKey, Kept>,
-    /// The traces by when they were touched last.
-    touched: BTreeSet<(Timestamp, TraceKey)>,
+    /// When which trace was touched, the oldest first. Only a trace's last time counts; earlier ones are passed over.
+    touched: VecDeque<(Timestamp, TraceKey)>,
     /// Those that must be looked at, by when; and their services.
     deadlines: BTreeMap<(Timestamp, TraceKey), Arc<str>>,
     /// What all of it weighs.
@@ -108,40 +112,62 @@ impl Traces {
         let weight = piece.weight();
         let Piece { touched_at, deadline, anew, bytes } = piece;
         let at = deadline.as_ref().map(|(at, _)| *at);
-        let is_new = !self.kept.contains_key(&key);
-        let kept = self.kept.entry(key).or_default();
-        if is_new || anew {
-            self.bytes -= kept.bytes;
-            (kept.first, kept.later, kept.bytes) = (bytes, Vec::new(), TRACE_BYTES);
-            self.bytes += kept.bytes;
-        } else {
-            kept.later.push(bytes);
+        let (touched_before, deadline_before) = match self.kept.entry(key) {
+            Entry::Vacant(place) => {
+                let (later, bytes_in_all) = (Vec::new(), TRACE_BYTES + weight);
+                place.insert(Kept { touched_at, deadline: at, first: bytes, later, bytes: bytes_in_all });
+                self.bytes += bytes_in_all;
+                (None, None)
+            }
+            Entry::Occupied(mut place) => {
+                let kept = place.get_mut();
+                if anew {
+                    self.bytes -= kept.bytes - TRACE_BYTES;
+                    (kept.first, kept.later, kept.bytes) = (bytes, Vec::new(), TRACE_BYTES);
+                } else {
+                    kept.later.push(bytes);
+                }
+                kept.bytes += weight;
+                self.bytes += weight;
+                let before = (Some(kept.touched_at), kept.deadline);
+                (kept.touched_at, kept.deadline) = (touched_at, at);
+                before
+            }
+        };
+        if touched_before != Some(touched_at) {
+            self.touch(touched_at, key);
         }
-        kept.bytes += weight;
-        self.bytes += weight;
-        if is_new || kept.touched_at != touched_at {
-            self.touched.remove(&(kept.touched_at, key));
-            self.touched.insert((touched_at, key));
-            kept.touched_at = touched_at;
-        }
-        if kept.deadline != at {
-            kept.deadline.into_iter().for_each(|before| drop(self.deadlines.remove(&(before, key))));
+        if deadline_before != at {
+            deadline_before.into_iter().for_each(|before| drop(self.deadlines.remove(&(before, key))));
             deadline.into_iter().for_each(|(at, service)| drop(self.deadlines.insert((at, key), service)));
-            kept.deadline = at;
         }
-        while self.bytes > TRACES_BYTES_MAX
-            && let Some((_, oldest)) = self.touched.first().copied()
-        {
-            self.forget(oldest);
+        while self.bytes > TRACES_BYTES_MAX && self.forget_oldest(Timestamp::MAX) {}
+    }
+
+    fn touch(&mut self, at: Timestamp, key: TraceKey) {
+        // Time goes forward, so that this is the end, always.
+        let place = match self.touched.back() {
+            Some((last, _)) if *last > at => self.touched.partition_point(|(other, _)| *other <= at),
+            _ => self.touched.len(),
+        };
+        self.touched.insert(place, (at, key));
+        if self.touched.len() > 2 * self.kept.len() + PASSED_OVER_MAX {
+            let kept = &self.kept;
+            self.touched.retain(|(at, key)| kept.get(key).is_some_and(|kept| kept.touched_at == *at));
         }
     }
 
-    fn forget(&mut self, key: TraceKey) {
-        if let Some(kept) = self.kept.remove(&key) {
-            self.touched.remove(&(kept.touched_at, key));
+    /// Forgets the trace touched longest ago, if that was before `before`; whether there may be more.
+    fn forget_oldest(&mut self, before: Timestamp) -> bool {
+        let Some((at, key)) = self.touched.pop_front_if(|(at, _)| *at < before) else { return false };
+        if let Entry::Occupied(kept) = self.kept.entry(key)
+            && kept.get().touched_at == at
+        {
+            let kept = kept.remove();
             kept.deadline.into_iter().for_each(|at| drop(self.deadlines.remove(&(at, key))));
             self.bytes -= kept.bytes;
         }
+        true
     }
 
     /// Traces whose deadline is `now` or earlier, the oldest first, each with its service.
@@ -158,11 +184,7 @@ impl Traces {
 
     /// Forgets traces untouched since `before`.
     pub fn sweep(&mut self, before: Timestamp) {
-        while let Some((touched, oldest)) = self.touched.first().copied()
-            && touched < before
-        {
-            self.forget(oldest);
-        }
+        while self.forget_oldest(before) {}
     }
 }
 
@@ -194,6 +216,35 @@ mod tests {
         assert!(traces.get(&key(0)).is_none() && traces.get(&key(enough - 1)).is_some());
         assert_eq!(traces.touched.len(), traces.kept.len());
         traces.sweep(Timestamp::MAX);
-        assert_eq!((traces.bytes, traces.touched.len(), traces.deadlines.len()), (0, 0, 0));
+        assert_eq!((traces.bytes, traces.touched.len(), traces.kept.len(), traces.deadlines.len()), (0, 0, 0, 0));
+    }
+
+    /// What is touched again and again stays, and costs no more for it.
+    #[test]
+    fn a_trace_is_as_old_as_its_last_piece() {
+        let mut traces = Traces::default();
+        let key = |n: u8| TraceKey { project: ProjectId(1), trace: TraceId([n; 16]) };
+        let at = Timestamp::from_secs;
+        let piece = |secs: i64, anew| {
+            let head =
+                TraceHead { service: "s".into(), touched_at: at(secs), deadline: at(secs), ..TraceHead::default() };
+            let added = vec![SpanFacts { span: SpanId(secs.to_be_bytes()), ..SpanFacts::default() }];
+            Piece::of(&TraceDelta { head, anew, added, ..TraceDelta::default() })
+        };
+        traces.put(key(1), piece(1, false));
+        traces.put(key(2), piece(2, false));
+        for secs in 3..10_000 {
+            traces.put(key(1), piece(secs, secs % 100 == 0));
+        }
+        assert!(traces.touched.len() <= 2 * traces.kept.len() + PASSED_OVER_MAX);
+        assert_eq!(traces.get(&key(1)).unwrap().spans.len(), 100, "from the last time it began anew");
+        assert_eq!(traces.due(at(20_000), 9), [(key(2), "s".into()), (key(1), "s".into())]);
+        traces.sweep(at(9_999));
+        assert!(traces.get(&key(2)).is_none() && traces.get(&key(1)).is_some());
+        traces.put(key(3), piece(5, false));
+        traces.sweep(at(6));
+        assert!(traces.get(&key(3)).is_none(), "should time ever go back, order is kept");
+        traces.sweep(at(10_000));
+        assert_eq!((traces.bytes, traces.touched.len(), traces.kept.len(), traces.deadlines.len()), (0, 0, 0, 0));
     }
 }

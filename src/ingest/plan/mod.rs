@@ -93,9 +93,11 @@ pub fn first_load(batch: &[Intake]) -> LoadSet {
         match intake.work.inner() {
             Work::Spans { traces, .. } => {
                 set.traces.extend(traces.iter().map(|t| TraceKey { project: intake.project, trace: t.trace }));
-                let service = |t: &TraceSpans| ServiceKey { project: intake.project, name: t.service.clone() };
-                set.services.extend(traces.iter().map(service));
-                set.instances.extend(traces.iter().filter_map(|t| instances::key(intake.project, t.teller)));
+                // Mostly all are of one service and of one instance.
+                for part in traces.chunk_by(|a, b| a.service == b.service && a.teller == b.teller) {
+                    set.services.push(ServiceKey { project: intake.project, name: part[0].service.clone() });
+                    set.instances.extend(instances::key(intake.project, part[0].teller));
+                }
             }
             Work::TraceDeadlines(due) => {
                 for (trace, service) in due {
@@ -141,7 +143,7 @@ pub fn second_load(batch: &[Intake], first: &Loaded) -> LoadSet {
         let row = first.traces.get(&TraceKey { project, trace });
         let known = first.services.get(&ServiceKey { project, name: service.clone() }).map(|known| &**known);
         for name in traces::possible_agents(row, spans, known) {
-            let is_known = |(p, n): &(ProjectId, Arc<str>)| *p == project && n == name;
+            let is_known = |(p, n): &(ProjectId, Arc<str>)| *p == project && (Arc::ptr_eq(n, name) || n == name);
             if !names.iter().rev().take(4).any(is_known) {
                 names.push((project, name.clone()));
             }

@@ -9,7 +9,9 @@
 
 use std::sync::Arc;
 
-use super::tree::Tree;
+use smallvec::smallvec;
+
+use super::tree::{Few, Tree};
 use crate::model::{AT_HOME, Home, ServiceRow, SpanClass, SpanFacts, Timestamp, TraceHead};
 
 /// Decides what can be decided. `waited` tells that waiting has come to its end.
@@ -21,7 +23,7 @@ pub(super) fn attribute(
     waited: bool,
     now: Timestamp,
 ) {
-    let mut named_above: Vec<Option<usize>> = vec![None; spans.len()];
+    let mut named_above: Few<Option<usize>> = smallvec![None; spans.len()];
     for &i in &tree.order {
         let above = tree.nodes[i].parent.and_then(|p| if is_named(&spans[p]) { Some(p) } else { named_above[p] });
         named_above[i] = above;

@@ -37,6 +37,18 @@ pub(super) fn count(counted: &mut TraceTotals, total: &TraceTotals, activity: &m
     step(&mut counted.runs, total.runs, u64::MAX);
 }
 
+/// The same where nothing was counted before: all of it is the difference, and `total` becomes what was counted.
+pub(super) fn count_all(total: &TraceTotals, activity: &mut Activity) {
+    for (model, (calls, failed)) in total.models.iter().filter(|(_, counts)| **counts != (0, 0)) {
+        activity.model_calls.push(ModelCalls { model: model.clone(), calls: *calls, failed: *failed });
+    }
+    activity.usage = total.usage;
+    activity.tool_calls = total.tool_calls;
+    activity.tool_calls_failed = total.tool_calls_failed;
+    activity.successes = total.successes;
+    activity.failures = total.failures;
+}
+
 /// Brings `done` up to `total`, by at most `room`; gives by how much.
 fn step(done: &mut u64, total: u64, room: u64) -> u64 {
     let more = total.saturating_sub(*done).min(room);
@@ -51,4 +63,43 @@ fn step_known(done: &mut Option<u64>, total: Option<u64>) -> Option<u64> {
     let first = done.is_none();
     *done = Some(before);
     (more > 0 || first).then_some(more)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Usage;
+
+    prop_compose! {
+        fn totals()(
+            models in proptest::collection::btree_map("[ab]{0,2}".prop_map(Into::into), (0_u64..3, 0_u64..2), 0..3),
+            usage in (any::<Option<u8>>(), any::<Option<u8>>(), any::<Option<u8>>(), any::<Option<u8>>()),
+            cost in any::<Option<u8>>(),
+            counts in any::<[u8; 5]>(),
+        ) -> TraceTotals {
+            let [runs, tool_calls, tool_calls_failed, successes, failures] = counts.map(u64::from);
+            let usage = Usage {
+                input: usage.0.map(u64::from),
+                output: usage.1.map(u64::from),
+                cached_input: usage.2.map(u64::from),
+                reasoning: usage.3.map(u64::from),
+                cost: cost.map(|cost| Money(cost.into())),
+                cost_origin: cost.map_or(CostOrigin::Unknown, |_| CostOrigin::Computed),
+            };
+            TraceTotals { models, usage, runs, tool_calls, tool_calls_failed, successes, failures }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_first_is_all_of_it(total in totals()) {
+            let (mut counted, mut slowly, mut at_once) = (TraceTotals::default(), Activity::default(), Activity::default());
+            count(&mut counted, &total, &mut slowly);
+            count_all(&total, &mut at_once);
+            prop_assert_eq!(&counted, &total);
+            prop_assert_eq!(slowly, at_once);
+        }
+    }
 }

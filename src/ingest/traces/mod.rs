@@ -5,6 +5,7 @@
 //! trace amounts to is a pure function of the set of its spans: order, batching and repetition do not matter.
 
 mod attribute;
+mod by_agent;
 mod difference;
 mod runs;
 mod tell;
@@ -25,7 +26,7 @@ use crate::model::{
     Timestamp, TraceRow, TraceSpans, TraceTotals,
 };
 use runs::Runs;
-use tree::{Index, Tree};
+use tree::{Few, Index, Tree};
 
 /// How long is waited for spans that do not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +162,7 @@ fn sift(row: &TraceRow, spans: Vec<SpanFacts>, upsert: bool) -> (Vec<SpanFacts>,
 
 /// The places of spans whose id another one before has, in order.
 fn repeated(spans: &[SpanFacts]) -> Vec<usize> {
-    let mut ids: Vec<_> = spans.iter().enumerate().map(|(i, span)| (span.span, i)).collect();
+    let mut ids: Few<_> = spans.iter().enumerate().map(|(i, span)| (span.span, i)).collect();
     ids.sort_unstable();
     let again = ids.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].1);
     let mut again: Vec<usize> = again.collect();
@@ -234,13 +235,19 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
     let mut told = tell::tell(head, spans, &tree, &runs, |i| before.is_news(i, &spans[i]), now);
     let mut activities = BTreeMap::new();
     for (agent, total) in totals {
-        let mut activity = told.remove(&agent).unwrap_or_default();
+        let mut activity = told.take(&agent);
         // A service with only spans round the agents of the trace is no agent, only where the agents live.
         let is_frame = *total == TraceTotals::default() && !named.contains(&agent) && known.only() != Some(&agent);
         if is_frame && activity.error.is_none() {
             continue;
         }
-        difference::count(head.counted.entry(agent.clone()).or_default(), &total, &mut activity);
+        match head.counted.get_mut(&agent) {
+            Some(counted) => difference::count(counted, &total, &mut activity),
+            None => {
+                difference::count_all(&total, &mut activity);
+                head.counted.insert(agent.clone(), total);
+            }
+        }
         if *activity != Activity::default() {
             activities.insert(agent, activity);
         }

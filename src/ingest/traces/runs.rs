@@ -1,11 +1,13 @@
 //! The runs of a trace: where one begins, how it ended, and whether one was left without its end.
 
+use smallvec::smallvec;
+
 use super::totals::{Place, agent_of};
-use super::tree::Tree;
+use super::tree::{Few, Tree};
 use crate::model::{SpanClass, SpanFacts, TraceHead};
 
 /// The runs of a trace: what there is to say of each span.
-pub(super) struct Runs(Vec<Standing>);
+pub(super) struct Runs(Few<Standing>);
 
 #[derive(Clone, Default)]
 struct Standing {
@@ -25,7 +27,7 @@ struct Standing {
 impl Runs {
     pub fn of(head: &TraceHead, spans: &[SpanFacts], tree: &Tree) -> Self {
         let has_agents = spans.iter().any(|s| s.class == SpanClass::Agent);
-        let mut runs = Self(vec![Standing::default(); spans.len()]);
+        let mut runs = Self(smallvec![Standing::default(); spans.len()]);
         let counts_as_run = |i: usize| match spans[i].class {
             SpanClass::Agent => true,
             SpanClass::Workflow => !has_agents,

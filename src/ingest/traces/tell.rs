@@ -1,8 +1,8 @@
 //! What only new spans tell: how fresh they are, which runs ended, what failed, what repeats.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
+use super::by_agent::ByAgent;
 use super::runs::{Runs, abandoned};
 use super::totals::{Place, agent_of, is_same_tool};
 use super::tree::Tree;
@@ -19,10 +19,10 @@ pub(super) fn tell(
     runs: &Runs,
     is_new: impl Fn(usize) -> bool,
     now: Timestamp,
-) -> BTreeMap<Arc<str>, Box<Activity>> {
-    let mut told: BTreeMap<Arc<str>, Box<Activity>> = BTreeMap::new();
-    let mut tools: BTreeMap<&Arc<str>, Vec<(Place, &ToolKey)>> = BTreeMap::new();
-    let mut outputs: BTreeMap<&Arc<str>, Vec<(Place, u64)>> = BTreeMap::new();
+) -> ByAgent<Box<Activity>> {
+    let mut told: ByAgent<Box<Activity>> = ByAgent::default();
+    let mut tools: ByAgent<Vec<(Place, &ToolKey)>> = ByAgent::default();
+    let mut outputs: ByAgent<Vec<(Place, u64)>> = ByAgent::default();
     // Of two spans of one execution the outer one has the arguments; where the inner one came first, it was told instead.
     let told_inside: BTreeSet<usize> = (0..spans.len())
         .filter(|i| is_same_tool(spans, tree, *i) && !is_new(*i))
@@ -30,7 +30,7 @@ pub(super) fn tell(
         .collect();
     for (i, span) in spans.iter().enumerate().filter(|(i, s)| s.class != SpanClass::Other && is_new(*i)) {
         let Some(agent) = agent_of(head, span) else { continue };
-        let activity = told.entry(agent.clone()).or_default();
+        let activity = told.of(agent);
         activity.newest_end = activity.newest_end.max(Some(span.end));
         if span.open {
             continue;
@@ -41,10 +41,10 @@ pub(super) fn tell(
             && !is_same_tool(spans, tree, i)
             && !told_inside.contains(&i)
         {
-            tools.entry(agent).or_default().push((place, tool));
+            tools.of(agent).push((place, tool));
         }
         if let Some(output) = span.output.filter(|_| tree.nodes[i].llm_below == 0 && !span.twin) {
-            outputs.entry(agent).or_default().push((place, output));
+            outputs.of(agent).push((place, output));
         }
         if runs.is_run(i) {
             activity.runs.push(run(span, runs.failed(i), span.start));
@@ -56,17 +56,17 @@ pub(super) fn tell(
     }
     for (agent, mut tools) in tools {
         tools.sort_unstable_by_key(|(place, _)| *place);
-        told.entry(agent.clone()).or_default().tools = tools.into_iter().map(|(_, tool)| tool.clone()).collect();
+        told.of(&agent).tools = tools.into_iter().map(|(_, tool)| tool.clone()).collect();
     }
     for (agent, mut outputs) in outputs {
         outputs.sort_unstable();
-        told.entry(agent.clone()).or_default().outputs = outputs.into_iter().map(|(_, output)| output).collect();
+        told.of(&agent).outputs = outputs.into_iter().map(|(_, output)| output).collect();
     }
     if head.abandoned && head.touched_at < now {
         for i in (0..spans.len()).filter(|i| spans[*i].open && runs.is_run(*i)) {
             let Some(agent) = agent_of(head, &spans[i]) else { continue };
             let ended = run(&spans[i], runs.failed(i), spans[i].start);
-            let activity = told.entry(agent.clone()).or_default();
+            let activity = told.of(agent);
             activity.newest_end = activity.newest_end.max(Some(ended.ended_at));
             activity.runs.push(ended);
         }
@@ -75,7 +75,7 @@ pub(super) fn tell(
         && let Some(agent) = agent_of(head, &spans[last])
     {
         let began = spans.iter().map(|s| s.start).min().unwrap_or(spans[last].start);
-        let activity = told.entry(agent.clone()).or_default();
+        let activity = told.of(agent);
         activity.newest_end = activity.newest_end.max(Some(spans[last].end));
         let mut run = run(&spans[last], true, began);
         run.error_type.get_or_insert_with(|| ABANDONED.to_owned());

@@ -1,10 +1,10 @@
 //! What a trace amounts to, by agent: a pure function of the set of its spans, whatever order they came in.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::by_agent::ByAgent;
 use super::runs::{Runs, abandoned};
-use super::tree::Tree;
+use super::tree::{Few, Tree};
 use crate::model::{
     AT_HOME, CostOrigin, QuickMap, QuickSet, SpanClass, SpanFacts, SpanId, Timestamp, TraceHead, TraceTotals, Usage,
     digest64,
@@ -17,20 +17,18 @@ pub(super) fn agent_of<'a>(head: &'a TraceHead, span: &'a SpanFacts) -> Option<&
 }
 
 /// What the whole trace amounts to, by agent. Spans that are held do not count yet.
-pub(super) fn totals(
-    head: &TraceHead,
-    spans: &[SpanFacts],
-    tree: &Tree,
-    runs: &Runs,
-) -> BTreeMap<Arc<str>, Box<TraceTotals>> {
-    let mut sums = Sums { head, by_agent: BTreeMap::new() };
+pub(super) fn totals(head: &TraceHead, spans: &[SpanFacts], tree: &Tree, runs: &Runs) -> ByAgent<Box<TraceTotals>> {
+    let mut sums = Sums { head, by_agent: ByAgent::default() };
     let calls = Calls::of(spans, tree);
     let mut leaf_usage = false;
     for (first, call) in &calls.by_first {
         let Some(total) = sums.of(&spans[*first]) else { continue };
-        let models = total.models.entry(call.model.cloned().unwrap_or_default()).or_default();
-        models.0 += 1;
-        models.1 += u64::from(call.failed);
+        let counts = match call.model.and_then(|model| total.models.get_mut(model)) {
+            Some(counts) => counts,
+            None => total.models.entry(call.model.cloned().unwrap_or_default()).or_default(),
+        };
+        counts.0 += 1;
+        counts.1 += u64::from(call.failed);
         total.usage.add(&call.usage);
         leaf_usage |= !call.usage.is_unknown();
     }
@@ -75,16 +73,12 @@ pub(super) fn totals(
 
 struct Sums<'a> {
     head: &'a TraceHead,
-    by_agent: BTreeMap<Arc<str>, Box<TraceTotals>>,
+    by_agent: ByAgent<Box<TraceTotals>>,
 }
 
 impl Sums<'_> {
     fn of(&mut self, span: &SpanFacts) -> Option<&mut TraceTotals> {
-        let agent = agent_of(self.head, span)?;
-        if !self.by_agent.contains_key(agent) {
-            self.by_agent.insert(agent.clone(), Box::default());
-        }
-        self.by_agent.get_mut(agent).map(|total| &mut **total)
+        Some(self.by_agent.of(agent_of(self.head, span)?))
     }
 }
 
@@ -122,7 +116,7 @@ impl<'a> Calls<'a> {
             let span = &spans[*i];
             span.class == SpanClass::Llm && tree.nodes[*i].llm_below == 0 && !span.twin && !span.open
         };
-        let mut innermost: Vec<usize> = (0..spans.len()).filter(is_innermost).collect();
+        let mut innermost: Few<usize> = (0..spans.len()).filter(is_innermost).collect();
         // The provider's own SDK comes last: others know more of the agent.
         innermost.sort_by_key(|i| (spans[*i].provider_sdk, spans[*i].start, spans[*i].span));
         let mut calls = Self { by_first: Vec::with_capacity(innermost.len()), merged: QuickSet::default() };
@@ -168,7 +162,7 @@ impl<'a> Known<'a> {
     /// Mostly one instrumentation tells of all calls, each with a response of its own: then no two can be one.
     fn of(calls: &[usize], spans: &[SpanFacts]) -> Self {
         let same_scope = calls.windows(2).all(|pair| spans[pair[0]].scope == spans[pair[1]].scope);
-        let mut responses: Vec<u64> = calls.iter().filter_map(|i| spans[*i].response).collect();
+        let mut responses: Few<u64> = calls.iter().filter_map(|i| spans[*i].response).collect();
         responses.sort_unstable();
         let own_responses = responses.windows(2).all(|pair| pair[0] != pair[1]);
         Self { is_needed: !(same_scope && own_responses), responses: QuickMap::default(), counts: QuickMap::default() }

@@ -1,21 +1,41 @@
 //! How the spans of a trace hang together, found in one pass: linear in the number of spans, whatever their shape.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::model::{SpanClass, SpanFacts, SpanId};
 
-/// Where each span is in a list, by its id. Sorted, because hashing so little takes longer.
-pub(super) struct Index(Vec<(SpanId, usize)>);
+/// A list about the spans of a trace, which are few, mostly: then it needs no memory of its own.
+pub(super) type Few<T> = SmallVec<[T; 16]>;
+
+/// Where each span is in a list, by its id. Of a few they are looked through, which takes less than to sort them; and
+/// sorted, because hashing so little takes longer.
+pub(super) enum Index {
+    Few(Few<SpanId>),
+    Sorted(Vec<(SpanId, usize)>),
+}
 
 impl Index {
     pub fn of(spans: &[SpanFacts]) -> Self {
+        if spans.len() <= FEW {
+            return Self::Few(spans.iter().map(|span| span.span).collect());
+        }
         let mut places: Vec<_> = spans.iter().enumerate().map(|(i, span)| (span.span, i)).collect();
         places.sort_unstable();
-        Self(places)
+        Self::Sorted(places)
     }
 
     pub fn get(&self, id: SpanId) -> Option<usize> {
-        self.0.binary_search_by_key(&id, |(span, _)| *span).ok().map(|found| self.0[found].1)
+        match self {
+            Self::Few(ids) => ids.iter().position(|span| *span == id),
+            Self::Sorted(places) => {
+                places.binary_search_by_key(&id, |(span, _)| *span).ok().map(|found| places[found].1)
+            }
+        }
     }
 }
+
+/// So many spans are looked through.
+const FEW: usize = 16;
 
 /// Where a span stands among the others. Places are those in the list of spans.
 #[derive(Clone, Default)]
@@ -37,16 +57,16 @@ pub(super) struct Node {
 /// How the spans of a list hang together.
 pub(super) struct Tree {
     /// One for each span.
-    pub nodes: Vec<Node>,
+    pub nodes: Few<Node>,
     /// All places, parents before their children.
-    pub order: Vec<usize>,
+    pub order: Few<usize>,
 }
 
 impl Tree {
     pub fn of(spans: &[SpanFacts]) -> Self {
         let index = Index::of(spans);
         let place = |span: &SpanFacts| Node { parent: span.parent.and_then(|id| index.get(id)), ..Node::default() };
-        let mut nodes: Vec<Node> = spans.iter().map(place).collect();
+        let mut nodes: Few<Node> = spans.iter().map(place).collect();
         let order = order(&mut nodes);
         let mut tree = Self { nodes, order };
         tree.look_up(spans, &index);
@@ -88,15 +108,15 @@ impl Tree {
 }
 
 /// Puts parents before children. Where bad data goes in a circle, the circle is cut, so that every way up ends.
-fn order(nodes: &mut [Node]) -> Vec<usize> {
+fn order(nodes: &mut [Node]) -> Few<usize> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
         OnTheWay,
         Done,
     }
-    let mut marks = vec![Mark::New; nodes.len()];
-    let mut order = Vec::with_capacity(nodes.len());
+    let mut marks: Few<Mark> = smallvec![Mark::New; nodes.len()];
+    let mut order = Few::with_capacity(nodes.len());
     for start in 0..nodes.len() {
         // The way up from here, to be turned round.
         let (way, mut at) = (order.len(), start);

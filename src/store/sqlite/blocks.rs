@@ -195,6 +195,19 @@ fn read_spans(id: i64, body: &[u8]) -> rusqlite::Result<Block> {
     })
 }
 
+/// The traces of which a block has a part; what it tells of them is not read.
+fn keys_in(id: i64, body: &[u8]) -> rusqlite::Result<Vec<TraceKey>> {
+    let Some((&SPANS_FORMAT, mut frames)) = body.split_first() else {
+        return Ok(read_spans(id, body)?.0.into_iter().map(|(key, _)| key).collect());
+    };
+    let mut keys = Vec::new();
+    while !frames.is_empty() {
+        let (key, _) = compact::next_frame(&mut frames).ok_or_else(|| unreadable("memory block", id, "damaged"))?;
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
 fn read_keys(id: i64, keys: &[u8]) -> rusqlite::Result<Vec<(DedupKey, Timestamp)>> {
     if keys.is_empty() {
         return Ok(Vec::new());
@@ -225,8 +238,7 @@ pub fn traces_in(db: &Connection, ids: Range<i64>) -> rusqlite::Result<BTreeSet<
     let mut rows = statement.query([ids.start, ids.end])?;
     let mut found = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        let (traces, _) = read_spans(row.get(0)?, row.get_ref(1)?.as_blob()?)?;
-        found.extend(traces.into_iter().map(|(key, _)| key));
+        found.extend(keys_in(row.get(0)?, row.get_ref(1)?.as_blob()?)?);
     }
     Ok(found)
 }
