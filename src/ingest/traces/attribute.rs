@@ -109,7 +109,7 @@ pub(super) fn has_work(spans: &[SpanFacts]) -> bool {
 
 /// Whether something that counts has no agent yet.
 fn needs_home(spans: &[SpanFacts], tree: &Tree) -> bool {
-    let has_agents = spans.iter().any(|s| is_named(s));
+    let has_agents = spans.iter().any(is_named);
     spans.iter().enumerate().filter(|(_, s)| s.agent.is_none()).any(|(i, span)| match span.class {
         SpanClass::Llm | SpanClass::Tool | SpanClass::Agent => true,
         // A wrapper round agents is no agent, unless it fails by itself.
