@@ -86,8 +86,12 @@ impl<'a> Watched<'a> {
     }
 
     /// The place of the attribute `key`, if a rule reads it.
-    #[inline]
+    #[inline(always)]
     pub fn place(&self, key: &[u8]) -> Option<usize> {
+        if self.span.is_empty() { None } else { self.find(key) }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<usize> {
         self.rules.watched().iter().position(|watched| watched.as_bytes() == key)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::conventions::{self, Attributes, PriceQuery, Reading, Value};
+use super::conventions::{self, Attributes, PriceQuery, Reading, Value, same};
 use super::naming::Naming;
 use crate::model::{
     CostOrigin, QuickMap, QuickSet, SpanClass, SpanFacts, SpanId, Teller, Timestamp, ToolKey, TraceId, TraceSpans,
@@ -202,7 +202,7 @@ impl Names {
 
     #[inline]
     fn share(&mut self, name: &str) -> Arc<str> {
-        match self.known.iter().find(|known| &***known == name) {
+        match self.known.iter().find(|known| same(known.as_bytes(), name.as_bytes())) {
             Some(known) => known.clone(),
             None => self.add(name),
         }

@@ -1,28 +1,28 @@
 //! Attribute → fact, found without hashing the whole key: most attributes of a span are none of ours, and there are a
 //! dozen or two on each.
 
-use super::{Fact, TABLES};
+use super::{Fact, TABLES, same};
 
 /// Places for keys; a power of two, some ten times as many as there are keys, so that few share one.
 const PLACES: usize = 2048;
 
 /// What an attribute tells, and how good a name for it this is: the lowest rank wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Alias {
-    pub fact: Fact,
-    pub rank: u16,
+pub(in crate::receivers::otlp) struct Alias {
+    pub(super) fact: Fact,
+    pub(super) rank: u16,
 }
 
 /// The tables, ready to be looked up in.
 pub(super) struct Index {
     /// Number of the entry, from 1; 0 is empty. A key stands at its place or in the next one that was free.
-    places: Box<[u16; PLACES]>,
+    places: [u16; PLACES],
     entries: Vec<(&'static str, Alias)>,
 }
 
 impl Index {
     pub(super) fn new() -> Self {
-        let mut index = Self { places: Box::new([0; PLACES]), entries: Vec::new() };
+        let mut index = Self { places: [0; PLACES], entries: Vec::new() };
         for (rank, (key, fact)) in TABLES.iter().copied().flatten().enumerate() {
             index.add(key, Alias { fact: *fact, rank: u16::try_from(rank).unwrap_or(u16::MAX) });
         }
@@ -43,12 +43,12 @@ impl Index {
     }
 
     /// What the attribute `key` tells, if anything.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, key: &[u8]) -> Option<Alias> {
         let mut place = place(key);
         loop {
             let (name, alias) = self.entries.get(usize::from(self.places[place]).checked_sub(1)?)?;
-            if name.as_bytes() == key {
+            if same(name.as_bytes(), key) {
                 return Some(*alias);
             }
             place = (place + 1) % PLACES;
@@ -57,7 +57,7 @@ impl Index {
 }
 
 /// Mixes the length with the first and the last eight bytes: the names differ in them, mostly.
-#[inline]
+#[inline(always)]
 fn place(key: &[u8]) -> usize {
     let (first, last) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
         (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),

@@ -178,7 +178,7 @@ pub(super) fn read<'a>(naming: &'a Naming, resource: &[Attributes<'a>], scope: &
         (marks.status_code, marks.status_message) = (status.code, &status.message);
     }
     for attribute in &span.attributes {
-        let Ok(()) = marks.attribute(attribute.key.as_bytes(), |_| Ok::<_, Infallible>(Value::of(attribute)));
+        let Ok(()) = marks.attribute(attribute.key.as_bytes(), || Ok::<_, Infallible>(Value::of(attribute)));
     }
     reading(&marks)
 }
@@ -285,32 +285,43 @@ impl<'a> Marks<'a> {
         self.present = Facts::default();
     }
 
-    /// Takes in an attribute; `value` is asked only when it tells something. It is handed a text that was the same fact of a
-    /// span before, which it may well be again. What is known stays as it is when `value` knows none.
-    #[inline(always)]
-    pub fn attribute<E>(
-        &mut self,
-        key: &[u8],
-        value: impl FnOnce(&'a str) -> Result<Option<Value<'a>>, E>,
-    ) -> Result<(), E> {
-        let (alias, watched) = (self.index.get(key), self.watched.place(key));
-        let before = match alias {
-            Some(alias) => self.values[alias.fact as usize],
-            None if watched.is_none() => return Ok(()),
-            None => Value::Bool(false),
-        };
-        let Some(value) = value(if let Value::Text(text) = before { text } else { "" })? else { return Ok(()) };
+    /// Takes in an attribute; `value` is asked only when it tells something. What is known stays as it is when `value` knows
+    /// none.
+    pub fn attribute<E>(&mut self, key: &[u8], value: impl FnOnce() -> Result<Option<Value<'a>>, E>) -> Result<(), E> {
+        let (alias, watched) = (self.alias(key), self.watched.place(key));
+        if alias.is_none() && watched.is_none() {
+            return Ok(());
+        }
+        let Some(value) = value()? else { return Ok(()) };
         if let Some(place) = watched {
             self.watched.put(place, value);
         }
-        if let Some(Alias { fact, rank }) = alias
-            && (!self.present.has(fact) || rank < self.ranks[fact as usize])
-        {
+        if let Some(alias) = alias {
+            self.put(alias, value);
+        }
+        Ok(())
+    }
+
+    /// What an attribute of this name tells, if anything.
+    #[inline(always)]
+    pub fn alias(&self, key: &[u8]) -> Option<Alias> {
+        self.index.get(key)
+    }
+
+    /// A text that a span before had for the same fact.
+    #[inline(always)]
+    pub fn before(&self, alias: Alias) -> &'a str {
+        if let Value::Text(text) = self.values[alias.fact as usize] { text } else { "" }
+    }
+
+    /// Takes in what an attribute tells.
+    #[inline(always)]
+    pub fn put(&mut self, Alias { fact, rank }: Alias, value: Value<'a>) {
+        if !self.present.has(fact) || rank < self.ranks[fact as usize] {
             self.present.0 |= Facts::of(&[fact]).0;
             self.ranks[fact as usize] = rank;
             self.values[fact as usize] = value;
         }
-        Ok(())
     }
 
     fn value(&self, fact: Fact) -> Option<Value<'a>> {
@@ -405,6 +416,19 @@ fn trimmed(text: &str) -> &str {
 /// `text`, cut at a character's edge to at most `bytes_max` bytes.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// Whether two texts are the same; quick for short ones, and for others.
+#[inline(always)]
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    // Two pieces that overlap are all of it.
+    if let (Some(a), Some(b), 16..=32) = (one.first_chunk::<16>(), other.first_chunk::<16>(), one.len()) {
+        return a == b && one.last_chunk::<16>() == other.last_chunk::<16>();
+    }
+    one == other
 }
 
 /// Looks `word` up in a table of words.

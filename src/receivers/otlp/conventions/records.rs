@@ -115,7 +115,7 @@ fn gen_ai_call<'a>(naming: &'a Naming, scope: &'a str, record: &'a LogRecord) ->
     marks.enter(scope);
     for attribute in &record.attributes {
         let Ok(()) =
-            marks.attribute(attribute.key.as_bytes(), |_| Ok::<_, std::convert::Infallible>(Value::of(attribute)));
+            marks.attribute(attribute.key.as_bytes(), || Ok::<_, std::convert::Infallible>(Value::of(attribute)));
     }
     let told = marks.text(Fact::Operation).and_then(|word| lookup(gen_ai::OPERATIONS, word));
     let reading = reading_as(&marks, told.unwrap_or(SpanClass::Llm));

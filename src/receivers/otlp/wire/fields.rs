@@ -111,6 +111,18 @@ impl<'a> Fields<'a> {
         Ok(Some((number, field)))
     }
 
+    /// The content of the next field, if its key is `tag`, that of a text or a message, written as short as can be.
+    #[inline(always)]
+    pub fn next_of(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
+        let [key, rest @ ..] = self.rest else { return Ok(None) };
+        if *key != tag {
+            return Ok(None);
+        }
+        self.rest = rest;
+        let length = self.varint()?;
+        self.take(length).map(Some)
+    }
+
     /// How many bytes are left.
     #[cfg(test)]
     pub const fn left(&self) -> usize {
@@ -221,7 +233,7 @@ pub(super) fn only(tag: u8, message: &[u8]) -> Option<&[u8]> {
 }
 
 /// A text, which must be UTF-8.
-#[inline(always)]
+#[inline]
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
-    std::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)
+    simdutf8::basic::from_utf8(bytes).map_err(|_| Malformed::Utf8)
 }

@@ -18,10 +18,11 @@ pub use spans::{WireError, decode};
 
 /// `Event.attributes`.
 pub const EVENT_ATTRIBUTES: u32 = 3;
-/// The keys of the fields of a `KeyValue`, and of the text in an `AnyValue`: number and wire type.
+/// The keys of the fields of a `KeyValue`, and of text and whole number in an `AnyValue`: number and wire type.
 const KEY: u8 = 1 << 3 | 2;
 const VALUE: u8 = 2 << 3 | 2;
 const TEXT: u8 = 1 << 3 | 2;
+const INT: u8 = 3 << 3;
 /// `Resource.attributes`.
 const RESOURCE_ATTRIBUTES: u32 = 1;
 
@@ -34,7 +35,7 @@ pub(super) fn first_attribute<'a>(message: &'a [u8], field: u32, key: &[u8]) -> 
             && let Ok(pair) = Pair::of(attribute)
             && pair.key == key
         {
-            return pair.value("").ok()?;
+            return pair.value().ok()?;
         }
     }
     None
@@ -62,25 +63,17 @@ struct Pair<'a> {
     whole: &'a [u8],
 }
 
+/// Key and value of an encoded `KeyValue` in the form in which everybody writes it: the key, which is short, then the value,
+/// each once. `None` for what [`Pair`] has to read.
+#[inline(always)]
+fn plain_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [KEY, length @ 0..=0x7f, rest @ ..] = pair else { return None };
+    let (key, value) = rest.split_at_checked(usize::from(*length))?;
+    Some((key, only(VALUE, value)?))
+}
+
 impl<'a> Pair<'a> {
-    #[inline(always)]
     fn of(whole: &'a [u8]) -> Result<Self, Malformed> {
-        match Self::plain(whole) {
-            Some(pair) => Ok(pair),
-            None => Self::any(whole),
-        }
-    }
-
-    /// As everybody writes it: the key, which is short, then the value.
-    #[inline(always)]
-    fn plain(whole: &'a [u8]) -> Option<Self> {
-        let [KEY, length @ 0..=0x7f, rest @ ..] = whole else { return None };
-        let (key, value) = rest.split_at_checked(usize::from(*length))?;
-        Some(Self { key, any: only(VALUE, value)?, pieces: 1, whole })
-    }
-
-    #[inline(never)]
-    fn any(whole: &'a [u8]) -> Result<Self, Malformed> {
         let mut pair = Self { key: b"", any: b"", pieces: 0, whole };
         let mut fields = Fields::of(whole);
         while let Some((number, value)) = fields.next()? {
@@ -96,19 +89,8 @@ impl<'a> Pair<'a> {
         Ok(pair)
     }
 
-    /// The value, if there is one. Should it be the text `known`, that one is given.
-    #[inline(always)]
-    fn value(&self, known: &'a str) -> Result<Option<Value<'a>>, Malformed> {
-        match only(TEXT, self.any) {
-            // To compare is quicker than to see whether it is UTF-8.
-            Some(bytes) if self.pieces == 1 && bytes == known.as_bytes() => Ok(Some(Value::Text(known))),
-            Some(bytes) if self.pieces == 1 => Ok(Some(Value::Text(text(bytes)?))),
-            _ => self.any_value(),
-        }
-    }
-
-    #[inline(never)]
-    fn any_value(&self) -> Result<Option<Value<'a>>, Malformed> {
+    /// The value, if there is one.
+    fn value(&self) -> Result<Option<Value<'a>>, Malformed> {
         if self.pieces <= 1 {
             return self.last_of(self.any, None);
         }
