@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::model::{
     CostOrigin, Failure, Home, Money, ProjectId, SpanClass, SpanFacts, SpanId, Timestamp, ToolKey, TraceDelta,
     TraceHead, TraceId, TraceKey, TraceTotals, Usage,
@@ -45,7 +47,7 @@ mod has {
 
 /// Encodes what changed of one trace, after what is in `out`.
 pub fn write(delta: &TraceDelta, out: Vec<u8>) -> Vec<u8> {
-    let mut out = Out { bytes: out, names: Vec::new(), time: 0 };
+    let mut out = Out { bytes: out, names: SmallVec::new(), time: 0 };
     out.delta(delta);
     out.bytes
 }
@@ -99,7 +101,7 @@ fn number(mut n: u64, out: &mut Vec<u8>) {
 struct Out<'a> {
     bytes: Vec<u8>,
     /// The names written, by their number.
-    names: Vec<&'a Arc<str>>,
+    names: SmallVec<[&'a Arc<str>; 16]>,
     /// The time written last.
     time: i64,
 }

@@ -125,7 +125,7 @@ proptest! {
 
 /// As the release before wrote blocks: names and times go on from trace to trace.
 fn write_block_before(traces: &[(TraceKey, TraceDelta)]) -> Vec<u8> {
-    let mut out = Out { bytes: Vec::new(), names: Vec::new(), time: 0 };
+    let mut out = Out { bytes: Vec::new(), names: SmallVec::new(), time: 0 };
     out.number(traces.len() as u64);
     for (key, delta) in traces {
         out.signed(key.project.0);

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use super::tree::{Few, Tree};
 use crate::model::{AT_HOME, Home, ServiceRow, SpanClass, SpanFacts, Timestamp, TraceHead};
@@ -68,12 +68,12 @@ fn is_named(span: &SpanFacts) -> bool {
 }
 
 /// The agents that spans of the trace name, in order.
-pub(super) fn named(spans: &[SpanFacts]) -> Vec<Arc<str>> {
+pub(super) fn named(spans: &[SpanFacts]) -> SmallVec<[Arc<str>; 4]> {
     let names = spans.iter().filter(|s| is_named(s)).filter_map(|s| s.agent.as_ref());
-    let mut named: Vec<Arc<str>> = Vec::new();
+    let mut named = SmallVec::<[Arc<str>; 4]>::new();
     for name in names {
         // Mostly all are one.
-        if named.last().is_none_or(|last| last != name) {
+        if named.last().is_none_or(|last| !Arc::ptr_eq(last, name) && last != name) {
             named.push(name.clone());
         }
     }

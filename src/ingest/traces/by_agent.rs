@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-/// Values by agent, in the order of the names.
-pub(super) struct ByAgent<T> {
-    entries: Vec<(Arc<str>, T)>,
+use smallvec::SmallVec;
+
+/// Values by agent, in the order of the names. Mostly there is one agent, and no memory is needed for the list.
+#[derive(Debug)]
+pub struct ByAgent<T> {
+    entries: SmallVec<[(Arc<str>, T); 2]>,
     /// The place of the agent that was asked for last.
     last: usize,
 }
 
 impl<T> Default for ByAgent<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), last: 0 }
+        Self { entries: SmallVec::new(), last: 0 }
     }
 }
 
@@ -28,16 +31,29 @@ impl<T: Default> ByAgent<T> {
         &mut self.entries[self.last].1
     }
 
-    /// Takes out the value of `agent`, or what there would be.
-    pub fn take(&mut self, agent: &Arc<str>) -> T {
-        let place = self.entries.binary_search_by(|(name, _)| name.cmp(agent));
-        place.map(|place| std::mem::take(&mut self.entries[place].1)).unwrap_or_default()
+    /// The value of `agent`, if there is one.
+    #[cfg(test)]
+    pub fn get(&self, agent: &str) -> Option<&T> {
+        let place = self.entries.binary_search_by(|(name, _)| (**name).cmp(agent)).ok()?;
+        Some(&self.entries[place].1)
+    }
+
+    /// Keeps only what `keep` says.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Arc<str>, &T) -> bool) {
+        self.entries.retain(|(agent, value)| keep(agent, value));
+        self.last = usize::MAX;
+    }
+
+    /// The agents, in order.
+    #[cfg(test)]
+    pub fn names(&self) -> Vec<&str> {
+        self.entries.iter().map(|(name, _)| &**name).collect()
     }
 }
 
 impl<T> IntoIterator for ByAgent<T> {
     type Item = (Arc<str>, T);
-    type IntoIter = std::vec::IntoIter<Self::Item>;
+    type IntoIter = smallvec::IntoIter<[Self::Item; 2]>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()
@@ -55,8 +71,10 @@ mod tests {
         for agent in [&name, &name, &"a".into(), &"b".into(), &"c".into(), &name] {
             *sums.of(agent) += 1;
         }
-        assert_eq!((sums.take(&"c".into()), sums.take(&"d".into())), (1, 0));
+        assert_eq!((sums.get("c"), sums.get("d")), (Some(&1), None));
+        sums.retain(|name, _| **name != *"a");
+        *sums.of(&name) += 1;
         let all: Vec<_> = sums.into_iter().map(|(name, n)| (name.to_string(), n)).collect();
-        assert_eq!(all, [("a".to_owned(), 1), ("b".to_owned(), 4), ("c".to_owned(), 0)]);
+        assert_eq!(all, [("b".to_owned(), 5), ("c".to_owned(), 1)]);
     }
 }

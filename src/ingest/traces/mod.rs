@@ -25,6 +25,7 @@ use crate::model::{
     AT_HOME, Activity, GIVEN_UP_MAX, Presence, ServiceAgents, ServiceRow, Signal, SpanFacts, TRACE_SPANS_MAX,
     Timestamp, TraceRow, TraceSpans, TraceTotals,
 };
+use by_agent::ByAgent;
 use runs::Runs;
 use tree::{Few, Index, Tree};
 
@@ -67,7 +68,7 @@ impl When<'_> {
 }
 
 /// What one request changes.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Folded {
     /// The spans that were there before are forgotten.
     pub anew: bool,
@@ -76,7 +77,7 @@ pub struct Folded {
     /// The name under which spans were counted for want of a better one, and the agent they turned out to be of.
     pub settled: Option<(Arc<str>, Arc<str>)>,
     /// What was learned about each agent, by name. Only agents about which something was learned.
-    pub activities: BTreeMap<Arc<str>, Box<Activity>>,
+    pub activities: ByAgent<Box<Activity>>,
     /// Whether something else was learned of the service.
     pub learned: bool,
 }
@@ -232,26 +233,25 @@ fn judge(row: &mut TraceRow, before: Before, known: &mut ServiceRow, when: When<
 
     let runs = Runs::of(head, spans, &tree);
     let totals = totals::totals(head, spans, &tree, &runs);
-    let mut told = tell::tell(head, spans, &tree, &runs, |i| before.is_news(i, &spans[i]), now);
-    let mut activities = BTreeMap::new();
+    let mut activities = tell::tell(head, spans, &tree, &runs, |i| before.is_news(i, &spans[i]), now);
+    let mut frames: Few<Arc<str>> = Few::new();
     for (agent, total) in totals {
-        let mut activity = told.take(&agent);
+        let activity = activities.of(&agent);
         // A service with only spans round the agents of the trace is no agent, only where the agents live.
         let is_frame = *total == TraceTotals::default() && !named.contains(&agent) && known.only() != Some(&agent);
         if is_frame && activity.error.is_none() {
+            frames.push(agent);
             continue;
         }
         match head.counted.get_mut(&agent) {
-            Some(counted) => difference::count(counted, &total, &mut activity),
+            Some(counted) => difference::count(counted, &total, activity),
             None => {
-                difference::count_all(&total, &mut activity);
-                head.counted.insert(agent.clone(), total);
+                difference::count_all(&total, activity);
+                head.counted.insert(agent, total);
             }
         }
-        if *activity != Activity::default() {
-            activities.insert(agent, activity);
-        }
     }
+    activities.retain(|agent, activity| **activity != Activity::default() && !frames.contains(agent));
 
     let held = head.held_since.map(|since| when.hold_ends(since));
     let is_cut_off = tells_of_runs(known, &named) && runs::unfinished(spans, &tree).is_some();

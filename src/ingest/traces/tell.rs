@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
 use super::by_agent::ByAgent;
 use super::runs::{Runs, abandoned};
 use super::totals::{Place, agent_of, is_same_tool};
@@ -21,8 +23,8 @@ pub(super) fn tell(
     now: Timestamp,
 ) -> ByAgent<Box<Activity>> {
     let mut told: ByAgent<Box<Activity>> = ByAgent::default();
-    let mut tools: ByAgent<Vec<(Place, &ToolKey)>> = ByAgent::default();
-    let mut outputs: ByAgent<Vec<(Place, u64)>> = ByAgent::default();
+    let mut tools: ByAgent<SmallVec<[(Place, &ToolKey); 8]>> = ByAgent::default();
+    let mut outputs: ByAgent<SmallVec<[(Place, u64); 8]>> = ByAgent::default();
     // Of two spans of one execution the outer one has the arguments; where the inner one came first, it was told instead.
     let told_inside: BTreeSet<usize> = (0..spans.len())
         .filter(|i| is_same_tool(spans, tree, *i) && !is_new(*i))

@@ -87,6 +87,10 @@ fn feed(requests: &[Vec<SpanFacts>]) -> BTreeMap<Arc<str>, Box<Activity>> {
     sums
 }
 
+fn told(activities: &ByAgent<Box<Activity>>, agent: &str) -> Option<u64> {
+    activities.get(agent).and_then(|a| a.usage.input)
+}
+
 fn input(sums: &BTreeMap<Arc<str>, Box<Activity>>, agent: &str) -> Option<u64> {
     sums.get(agent).and_then(|a| a.usage.input)
 }
@@ -140,11 +144,11 @@ fn an_inner_call_that_arrives_late_adds_only_what_was_missing() {
 fn calls_whose_agent_is_not_known_wait_for_the_span_that_names_it() {
     let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
     let folded = send(&mut row, &mut known, &[llm(2, 1, 10)], 0).unwrap();
-    assert!(folded.activities.is_empty());
+    assert!(folded.activities.names().is_empty());
     assert_eq!(row.head.deadline, Timestamp::from_secs(30));
     let folded = send(&mut row, &mut known, &[agent(1, 0, "bot"), llm(3, 1, 5)], 1).unwrap();
-    assert_eq!(folded.activities.keys().map(|name| &**name).collect::<Vec<_>>(), ["bot"]);
-    assert_eq!(input(&folded.activities, "bot"), Some(15));
+    assert_eq!(folded.activities.names(), ["bot"]);
+    assert_eq!(told(&folded.activities, "bot"), Some(15));
     assert_eq!(row.head.deadline, Timestamp::MAX, "nothing to wait for");
     assert!(at(9999, |when| expire(&mut row, &mut known, when)).is_none());
     assert_eq!(known.only().map(|name| &**name), Some("bot"));
@@ -152,7 +156,7 @@ fn calls_whose_agent_is_not_known_wait_for_the_span_that_names_it() {
     // What was learned serves the next trace at once.
     let mut next = TraceRow::default();
     let folded = send(&mut next, &mut known, &[llm(2, 1, 10)], 2).unwrap();
-    assert_eq!(input(&folded.activities, "bot"), Some(10));
+    assert_eq!(told(&folded.activities, "bot"), Some(10));
 }
 
 #[test]
@@ -161,9 +165,9 @@ fn after_the_wait_they_belong_to_the_service_and_stay_there() {
     send(&mut row, &mut known, &[llm(2, 1, 10), llm(3, 1, 1)], 0);
     assert!(at(29, |when| expire(&mut row, &mut known, when)).is_none());
     let waited = at(30, |when| expire(&mut row, &mut known, when)).unwrap();
-    assert_eq!(input(&waited.activities, "svc"), Some(11));
+    assert_eq!(told(&waited.activities, "svc"), Some(11));
     let folded = send(&mut row, &mut known, &[agent(1, 0, "bot"), llm(4, 1, 5)], 31).unwrap();
-    assert_eq!((input(&folded.activities, "svc"), input(&folded.activities, "bot")), (None, Some(5)), "nothing twice");
+    assert_eq!((told(&folded.activities, "svc"), told(&folded.activities, "bot")), (None, Some(5)), "nothing twice");
 }
 
 #[test]
@@ -171,9 +175,9 @@ fn a_run_left_without_its_end_failed() {
     let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
     send(&mut row, &mut known, &[llm(2, 1, 10), tool(3, 1, "t")], 0);
     let waited = at(30, |when| expire(&mut row, &mut known, when)).unwrap();
-    assert_eq!((waited.activities["svc"].failures, row.head.deadline), (0, Timestamp::from_secs(300)));
+    assert_eq!((waited.activities.get("svc").unwrap().failures, row.head.deadline), (0, Timestamp::from_secs(300)));
     let ended = at(300, |when| expire(&mut row, &mut known, when)).unwrap();
-    let svc = &ended.activities["svc"];
+    let svc = ended.activities.get("svc").unwrap();
     assert_eq!((svc.failures, svc.successes, svc.runs.len()), (1, 0, 1));
     assert_eq!(svc.runs[0].error_type.as_deref(), Some("abandoned"));
     assert_eq!(row.head.deadline, Timestamp::MAX);
@@ -207,13 +211,13 @@ fn a_parent_in_another_process_is_not_waited_for() {
     let request = |id| SpanFacts { remote_parent: true, ..span(id, 99, SpanClass::Other) };
     let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
     let folded = send(&mut row, &mut known, &[request(1), llm(2, 1, 10)], 0).unwrap();
-    assert_eq!((input(&folded.activities, "svc"), row.head.deadline), (Some(10), Timestamp::MAX), "at once");
+    assert_eq!((told(&folded.activities, "svc"), row.head.deadline), (Some(10), Timestamp::MAX), "at once");
     assert!(at(9999, |when| expire(&mut row, &mut known, when)).is_none(), "and no run was left without its end");
 
     // A call right below the caller is all that is done for it: its outcome is a result.
     let call = SpanFacts { remote_parent: true, ..failed(llm(3, 98, 5), "boom") };
     let folded = send(&mut TraceRow::default(), &mut known, &[call], 1).unwrap();
-    assert_eq!(folded.activities["svc"].failures, 1);
+    assert_eq!(folded.activities.get("svc").unwrap().failures, 1);
 }
 
 #[test]
@@ -238,11 +242,11 @@ fn a_workflow_round_named_agents_makes_no_agent_of_the_service() {
 
     // What the service does itself is still told: a workflow without agents, or one that fails on its own.
     let (mut row, mut known) = (TraceRow::default(), ServiceRow::default());
-    assert!(send(&mut row, &mut known, std::slice::from_ref(&workflow), 0).unwrap().activities.is_empty());
+    assert!(send(&mut row, &mut known, std::slice::from_ref(&workflow), 0).unwrap().activities.names().is_empty());
     let waited = at(30, |when| expire(&mut row, &mut known, when)).unwrap();
-    assert_eq!(waited.activities["svc"].successes, 1);
+    assert_eq!(waited.activities.get("svc").unwrap().successes, 1);
     let next = send(&mut TraceRow::default(), &mut known, std::slice::from_ref(&workflow), 31).unwrap();
-    assert_eq!(next.activities["svc"].successes, 1, "the service is known");
+    assert_eq!(next.activities.get("svc").unwrap().successes, 1, "the service is known");
     let fails = [vec![failed(workflow, "no agent took it"), agent(2, 1, "triage"), agent(3, 1, "orders")]];
     assert_eq!(feed(&fails)["svc"].error.as_ref().unwrap().message, "no agent took it");
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::by_agent::ByAgent;
 use super::runs::{Runs, abandoned};
 use super::tree::{Few, Tree};
 use crate::model::{
     AT_HOME, CostOrigin, QuickMap, QuickSet, SpanClass, SpanFacts, SpanId, Timestamp, TraceHead, TraceTotals, Usage,
-    digest64,
+    text_digest, text_digest_after,
 };
 
 /// The agent a span counts for; `None` while it is held.
@@ -105,7 +107,7 @@ struct Call<'a> {
 /// The model calls of a trace.
 struct Calls<'a> {
     /// By the span that stands for the call.
-    by_first: Vec<(usize, Call<'a>)>,
+    by_first: SmallVec<[(usize, Call<'a>); 8]>,
     /// Spans for which another one stands.
     merged: QuickSet<usize>,
 }
@@ -119,7 +121,7 @@ impl<'a> Calls<'a> {
         let mut innermost: Few<usize> = (0..spans.len()).filter(is_innermost).collect();
         // The provider's own SDK comes last: others know more of the agent.
         innermost.sort_by_key(|i| (spans[*i].provider_sdk, spans[*i].start, spans[*i].span));
-        let mut calls = Self { by_first: Vec::with_capacity(innermost.len()), merged: QuickSet::default() };
+        let mut calls = Self { by_first: SmallVec::with_capacity(innermost.len()), merged: QuickSet::default() };
         let mut known = Known::of(&innermost, spans);
         for i in innermost {
             let span = &spans[i];
@@ -212,7 +214,10 @@ fn counts(span: &SpanFacts) -> Option<Counts<'_>> {
 /// The same as a digest, to be kept.
 pub(super) fn print(span: &SpanFacts) -> Option<u64> {
     let (model, input, output) = counts(span)?;
-    Some(digest64(&[model.as_bytes(), &input.to_le_bytes(), &output.to_le_bytes()].concat()))
+    Some(text_digest_after(
+        text_digest_after(text_digest(model.as_bytes()), &input.to_le_bytes()),
+        &output.to_le_bytes(),
+    ))
 }
 
 fn overlap(a: &SpanFacts, b: &SpanFacts) -> bool {

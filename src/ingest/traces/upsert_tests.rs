@@ -42,7 +42,7 @@ impl Story {
     }
 
     fn add(&mut self, folded: Option<Folded>) {
-        for activity in folded.into_iter().flat_map(|f| f.activities.into_values()) {
+        for activity in folded.into_iter().flat_map(|f| f.activities.into_iter().map(|(_, activity)| activity)) {
             self.calls += activity.model_calls.iter().map(|m| m.calls).sum::<u64>();
             self.tokens += activity.usage.input.unwrap_or(0);
             self.runs.extend(activity.runs.iter().map(|r| r.failed));
