@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::conditions;
 use crate::model::{
     Activity, AgentState, Condition, Heartbeat, Level, LoopMemory, LoopSignal, Policy, Repeat, TOKEN_SAMPLES_MAX,
-    Timestamp, Window, digest64,
+    Timestamp, Window, text_digest,
 };
 
 /// Tool calls are counted over a minute.
@@ -32,7 +32,7 @@ pub fn note_beat(state: &mut AgentState, beat: &Heartbeat, policy: &Policy, now:
     let memory = state.loops.get_or_insert_default();
     memory.tool_calls.add(now, beat.tool_calls.unwrap_or(0), MINUTE);
     if let Some(message) = &beat.message {
-        repeat(&mut memory.message, digest64(message.as_bytes()), now, gap);
+        repeat(&mut memory.message, text_digest(message.as_bytes()), now, gap);
     }
     cycle(memory, beat.tokens, policy, now);
 }
@@ -45,7 +45,7 @@ pub fn note_activity(state: &mut AgentState, told: &Activity, policy: &Policy, n
         repeat(&mut memory.output, *output, now, REPEAT_LASTS);
     }
     for tool in &told.tools {
-        repeat(&mut memory.tool, digest64(tool.name.as_bytes()), now, REPEAT_LASTS);
+        repeat(&mut memory.tool, text_digest(tool.name.as_bytes()), now, REPEAT_LASTS);
         match tool.digest {
             Some(digest) => repeat(&mut memory.call, digest, now, REPEAT_LASTS),
             // What is not known to be the same is taken to be another call.
