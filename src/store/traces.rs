@@ -17,6 +17,10 @@ const TRACE_BYTES: usize = 192;
 /// What a piece takes beside its bytes.
 const PIECE_BYTES: usize = 32;
 
+/// So many later pieces are put together into one: a sender of one span a request must not make each request read hundreds
+/// of them.
+const LATER_PIECES_MAX: usize = 8;
+
 /// How many times may be passed over beside those of the traces themselves, before they are sorted out.
 const PASSED_OVER_MAX: usize = 1024;
 
@@ -67,10 +71,11 @@ impl Piece {
             bytes: bytes.into(),
         }
     }
+}
 
-    fn weight(&self) -> usize {
-        self.bytes.len() + PIECE_BYTES
-    }
+/// What a piece weighs.
+fn weight(piece: &[u8]) -> usize {
+    piece.len() + PIECE_BYTES
 }
 
 /// The traces that are remembered.
@@ -95,22 +100,36 @@ struct Kept {
     bytes: usize,
 }
 
-impl Traces {
+impl Kept {
     /// The trace, put together from its pieces.
-    pub fn get(&self, key: &TraceKey) -> Option<TraceRow> {
-        let kept = self.kept.get(key)?;
+    fn row(&self) -> Option<TraceRow> {
         let mut row = TraceRow::default();
-        for piece in std::iter::once(&kept.first).chain(&kept.later) {
+        for piece in std::iter::once(&self.first).chain(&self.later) {
             // Encoded by this program, or read and checked when the store was opened.
             row.absorb(compact::read(piece)?);
         }
         Some(row)
     }
 
+    /// Makes one piece of all.
+    fn join(&mut self) {
+        if let Some(row) = self.row() {
+            (self.first, self.later) = (compact::write(&TraceDelta::whole(row), Vec::new()).into(), Vec::new());
+            self.bytes = TRACE_BYTES + weight(&self.first);
+        }
+    }
+}
+
+impl Traces {
+    /// The trace, put together from its pieces.
+    pub fn get(&self, key: &TraceKey) -> Option<TraceRow> {
+        self.kept.get(key)?.row()
+    }
+
     /// Adds what a commit changed.
     pub fn put(&mut self, key: TraceKey, piece: Piece) {
-        let weight = piece.weight();
         let Piece { touched_at, deadline, anew, bytes } = piece;
+        let weight = weight(&bytes);
         let at = deadline.as_ref().map(|(at, _)| *at);
         let (touched_before, deadline_before) = match self.kept.entry(key) {
             Entry::Vacant(place) => {
@@ -121,14 +140,17 @@ impl Traces {
             }
             Entry::Occupied(mut place) => {
                 let kept = place.get_mut();
+                self.bytes -= kept.bytes;
                 if anew {
-                    self.bytes -= kept.bytes - TRACE_BYTES;
                     (kept.first, kept.later, kept.bytes) = (bytes, Vec::new(), TRACE_BYTES);
                 } else {
                     kept.later.push(bytes);
                 }
                 kept.bytes += weight;
-                self.bytes += weight;
+                if kept.later.len() >= LATER_PIECES_MAX {
+                    kept.join();
+                }
+                self.bytes += kept.bytes;
                 let before = (Some(kept.touched_at), kept.deadline);
                 (kept.touched_at, kept.deadline) = (touched_at, at);
                 before
@@ -208,7 +230,7 @@ mod tests {
                 TraceHead { service: "s".into(), touched_at: Timestamp::from_secs(n as i64), ..TraceHead::default() };
             Piece::of(&TraceDelta { head, added: vec![span.clone(); 4096], ..TraceDelta::default() })
         };
-        let enough = (TRACES_BYTES_MAX / piece(0).weight() + 10) as u64;
+        let enough = (TRACES_BYTES_MAX / weight(&piece(0).bytes) + 10) as u64;
         for n in 0..enough {
             traces.put(key(n), piece(n));
             assert!(traces.bytes <= TRACES_BYTES_MAX);
@@ -217,6 +239,29 @@ mod tests {
         assert_eq!(traces.touched.len(), traces.kept.len());
         traces.sweep(Timestamp::MAX);
         assert_eq!((traces.bytes, traces.touched.len(), traces.kept.len(), traces.deadlines.len()), (0, 0, 0, 0));
+    }
+
+    /// A sender of one span a request: what comes is read in a few pieces, and is what came.
+    #[test]
+    fn many_pieces_become_one() {
+        let (mut traces, mut row) = (Traces::default(), TraceRow::default());
+        let key = TraceKey { project: ProjectId(1), trace: TraceId([1; 16]) };
+        for n in 0..100_i64 {
+            let head = TraceHead { service: "s".into(), touched_at: Timestamp(n), ..TraceHead::default() };
+            let added = vec![SpanFacts { span: SpanId(n.to_be_bytes()), ..SpanFacts::default() }];
+            let named = SpanFacts { agent: Some("bot".into()), ..row.spans.last().cloned().unwrap_or_default() };
+            let changed = row.spans.len().checked_sub(1).map(|last| (last as u32, named)).into_iter().collect();
+            let delta = TraceDelta { head, anew: false, changed, added };
+            traces.put(key, Piece::of(&delta));
+            row.absorb(delta);
+            assert_eq!(traces.get(&key).as_ref(), Some(&row));
+            let kept = &traces.kept[&key];
+            assert!(kept.later.len() < LATER_PIECES_MAX);
+            let pieces = std::iter::once(&kept.first).chain(&kept.later);
+            assert_eq!(traces.bytes, TRACE_BYTES + pieces.map(|piece| weight(piece)).sum::<usize>());
+        }
+        traces.sweep(Timestamp::MAX);
+        assert_eq!((traces.bytes, traces.kept.len()), (0, 0));
     }
 
     /// What is touched again and again stays, and costs no more for it.
